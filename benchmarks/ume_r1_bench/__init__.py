@@ -1,0 +1,1 @@
+"""Worlds and benchmarks for UME-R1-shaped models."""

@@ -1,0 +1,1 @@
+"""LangChain classes for UME-R1 (filled by a later release)."""

@@ -1,0 +1,1 @@
+"""LlamaIndex embeddings for UME-R1 (filled by a later release)."""

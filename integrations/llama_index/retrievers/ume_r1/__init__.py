@@ -1,0 +1,1 @@
+"""LlamaIndex retrievers for UME-R1 (filled by a later release)."""

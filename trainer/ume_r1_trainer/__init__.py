@@ -1,0 +1,1 @@
+"""Train UME-R1-shaped models: cold-start SFT."""

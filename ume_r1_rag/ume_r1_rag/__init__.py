@@ -1,0 +1,1 @@
+"""Retrieval over pages, pictures and clips with UME-R1."""

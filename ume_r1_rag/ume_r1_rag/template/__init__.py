@@ -1,0 +1,1 @@
+"""The official prompt, its presets, and how an input becomes token ids."""
