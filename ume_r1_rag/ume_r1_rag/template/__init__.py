@@ -1,1 +1,43 @@
-"""The official prompt, its presets, and how an input becomes token ids."""
+"""The official prompt, its presets, and how an input becomes token ids and patches."""
+
+from ume_r1_rag.template.presets import PRESETS, PixelLimits, Preset, RepetitionStop, get_preset
+from ume_r1_rag.template.prompt import (
+    DISC_MARKER,
+    EMBED_PROMPT,
+    GEN_MARKER,
+    INSTRUCTIONS,
+    NO_THINK_COMPLETION,
+    Instruction,
+    completion_text,
+    instruct,
+    user_text,
+)
+from ume_r1_rag.template.reasoning import Reasoning, parse, think_closed, well_formed
+from ume_r1_rag.template.render import Markers, PromptTokenizer, find_markers
+from ume_r1_rag.template.visual import Patches, VisualProcessor
+
+__all__ = [
+    "DISC_MARKER",
+    "EMBED_PROMPT",
+    "GEN_MARKER",
+    "INSTRUCTIONS",
+    "NO_THINK_COMPLETION",
+    "PRESETS",
+    "Instruction",
+    "Markers",
+    "Patches",
+    "PixelLimits",
+    "Preset",
+    "PromptTokenizer",
+    "Reasoning",
+    "RepetitionStop",
+    "VisualProcessor",
+    "completion_text",
+    "find_markers",
+    "get_preset",
+    "instruct",
+    "parse",
+    "think_closed",
+    "user_text",
+    "well_formed",
+]

@@ -1,0 +1,78 @@
+"""Pixels: how images and frames are resized and cut into patches, by the checkpoint's own processors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ume_r1_rag.template.presets import PixelLimits, Preset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """Visuals as the model takes them.
+
+    Attributes:
+        pixels: ``(patches, patch_dim)`` float32.
+        grid: ``(visuals, 3)`` int64: time, height, width in patches.
+        tokens: merged visual tokens of each visual.
+    """
+
+    pixels: torch.Tensor
+    grid: torch.Tensor
+    tokens: tuple[int, ...]
+
+
+class VisualProcessor:
+    """Cuts images and videos into patches within a preset's pixel limits.
+
+    Attributes:
+        image_limits: the limits in force for an image.
+        frame_limits: the limits in force for a video frame.
+    """
+
+    def __init__(self, processor: Any, preset: Preset) -> None:
+        """Takes a Hugging Face multimodal processor and a preset."""
+        self._image = processor.image_processor
+        self._video = processor.video_processor
+        own_image, own_frame = _limits(self._image), _limits(self._video)
+        self.image_limits = preset.image_limits.within(own_image)
+        self.frame_limits = (
+            preset.frame_limits if preset.frames_replace_limits else preset.frame_limits.within(own_frame)
+        )
+
+    def images(self, images: Sequence[Image]) -> Patches:
+        """Returns the patches of RGB images."""
+        out = self._image(images=list(images), size=_size(self.image_limits), return_tensors="pt")
+        return self._patches(out["pixel_values"], out["image_grid_thw"], self._image.merge_size)
+
+    def video(self, frames: Sequence[Image]) -> Patches:
+        """Returns the patches of one video, given its sampled RGB frames, all of one size."""
+        out = self._video(
+            videos=[list(frames)],
+            size=_size(self.frame_limits),
+            do_sample_frames=False,
+            # Our limits are per frame already; without this the library warns and will change its mind.
+            cap_pixels_per_frame=False,
+            return_tensors="pt",
+        )
+        return self._patches(out["pixel_values_videos"], out["video_grid_thw"], self._video.merge_size)
+
+    @staticmethod
+    def _patches(pixels: torch.Tensor, grid: torch.Tensor, merge: int) -> Patches:
+        return Patches(pixels, grid, tuple(int(n) for n in grid.prod(-1) // merge**2))
+
+
+def _limits(processor: Any) -> PixelLimits:
+    size = dict(processor.size)
+    return PixelLimits(size["shortest_edge"], size["longest_edge"])
+
+
+def _size(limits: PixelLimits) -> dict[str, int]:
+    return {"shortest_edge": limits.min_pixels, "longest_edge": limits.max_pixels}

@@ -1,0 +1,209 @@
+"""Leaf types: what goes in, what comes out. Nothing of the package but ``errors`` is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+from ume_r1_rag.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL.Image import Image
+
+    Vector: TypeAlias = npt.NDArray[np.float32]
+
+Space = Literal["disc", "gen"]
+"""One of the two embedding spaces. Vectors of different spaces are never compared."""
+
+Mode = Literal["disc", "gen", "both"]
+"""What an encoder is asked for."""
+
+Think: TypeAlias = int | Literal["full", "none"]
+"""A think budget: ``"full"``, ``"none"``, or the number of tokens after which the thinking is closed."""
+
+ImageSource: TypeAlias = "Image | Path | str | bytes"
+"""A PIL image, a file path, a URL, a data URL, or the encoded bytes. A str here is never plain text."""
+
+VideoSource: TypeAlias = "Path | str | bytes | Sequence[ImageSource]"
+"""A video file, a URL, a data URL, encoded bytes, or a list of frames."""
+
+
+def check_think(think: Think) -> Think:
+    """Returns ``think`` if it is a valid budget.
+
+    Raises:
+        ConfigError: it is neither ``"full"``, ``"none"`` nor a positive integer.
+    """
+    if think in ("full", "none") or (isinstance(think, int) and not isinstance(think, bool) and think > 0):
+        return think
+    raise ConfigError(f'think={think!r} is no budget: use "full", "none" or a positive number of tokens')
+
+
+def check_mode(mode: str) -> None:
+    """Raises ``ConfigError`` unless ``mode`` is ``"disc"``, ``"gen"`` or ``"both"``."""
+    if mode not in ("disc", "gen", "both"):
+        raise ConfigError(f'mode={mode!r} is unknown: use "disc", "gen" or "both"')
+
+
+@dataclass(frozen=True, slots=True)
+class MultimodalInput:
+    """One thing to embed: text, images, a video, or any mix, with an optional instruction.
+
+    Attributes:
+        text: the text; may be None when there are visuals.
+        images: zero or more image sources, loaded when they are needed.
+        video: one video source, or None.
+        instruction: put before the text, separated by a space.
+    """
+
+    text: str | None = None
+    images: tuple[ImageSource, ...] = ()
+    video: VideoSource | None = None
+    instruction: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses an input that holds nothing."""
+        if not isinstance(self.images, tuple):
+            object.__setattr__(self, "images", tuple(self.images))
+        if not self.images and self.video is None and not (self.text and self.text.strip()):
+            raise InputError(f"empty input (text={self.text!r}): give a text, an image or a video")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """What one embedding cost.
+
+    Attributes:
+        prompt: prompt tokens, visual ones included.
+        visual: visual tokens among them.
+        completion: decoded tokens over all samples; forced ones are not counted.
+    """
+
+    prompt: int
+    visual: int
+    completion: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """Both embeddings of one input.
+
+    Attributes:
+        disc: ``(D,)`` float32, L2-normalised; None if not asked for.
+        gen: ``(D,)`` float32, L2-normalised; None if not asked for.
+        gen_samples: ``(k, D)`` float32 of k sampled generations; None unless ``num_samples`` was given.
+        reasoning: text inside ``<think>``; untrusted, generated text.
+        summary: text after ``<answer>``; untrusted, generated text.
+        gen_valid: whether the generation ended with ``<gen_emb>`` by itself in the right format.
+        gen_issue: why not, in a word: ``"missing marker"``, ``"token limit"``, ``"repetition"``, ``"format"``.
+        think: the think budget that made ``gen``.
+        tokens: what it cost.
+        fingerprint: digest of the encoder that made it.
+        completion_ids: the generated token ids, from which the gen vector can be computed again.
+    """
+
+    disc: Vector | None
+    gen: Vector | None
+    gen_samples: Vector | None = None
+    reasoning: str | None = None
+    summary: str | None = None
+    gen_valid: bool | None = None
+    gen_issue: str | None = None
+    think: Think = "full"
+    tokens: TokenCounts = TokenCounts(0, 0, 0)
+    fingerprint: str = ""
+    completion_ids: tuple[int, ...] = ()
+
+    def vector(self, space: Space) -> Vector:
+        """Returns the vector of ``space``.
+
+        Raises:
+            ConfigError: the embedding was made without it.
+        """
+        found = self.disc if space == "disc" else self.gen
+        if found is None:
+            raise ConfigError(f'this embedding has no {space} vector: encode with mode="{space}" or "both"')
+        return found
+
+
+ItemKind = Literal["page", "image", "clip", "text"]
+"""What a document is to a user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One entry of a corpus: a page, an image, a clip or a text.
+
+    Attributes:
+        key: unique and stable, e.g. ``"reports/q3.pdf#page=2"``; point ids derive from it.
+        kind: page, image, clip or text.
+        input: what the encoder sees.
+        uri: where the file is.
+        title: what a user calls it.
+        text: the text layer, if there is one.
+        page: page number from 1, for pages.
+        span_s: start and end in seconds, for clips.
+        thumbnail: a small JPEG, if there is one.
+        metadata: any further fields, kept and filterable.
+    """
+
+    key: str
+    kind: ItemKind
+    input: MultimodalInput
+    uri: str = ""
+    title: str = ""
+    text: str = ""
+    page: int | None = None
+    span_s: tuple[float, float] | None = None
+    thumbnail: bytes | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer of a search.
+
+    Attributes:
+        key: the document's key.
+        score: the score that ranked it; which one is the search's choice.
+        scores: cosine per space, for every space that was asked.
+        payload: the stored fields; text in it is untrusted.
+        id: the point id.
+    """
+
+    key: str
+    score: float
+    scores: Mapping[str, float]
+    payload: Mapping[str, Any]
+    id: str = ""
+
+
+Inputs: TypeAlias = Any
+"""Anything ``ume_r1_rag.inputs.to_inputs`` understands: one input or a sequence of them."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """What an index, a retriever or a framework class needs of an encoder, local or remote."""
+
+    @property
+    def dimension(self) -> int:
+        """The length D of every vector."""
+        ...
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What the vectors depend on: model, weights, prompt, preset, think, D."""
+        ...
+
+    def encode_query(self, inputs: Inputs, mode: Mode = "disc", **options: Any) -> Any:
+        """Returns one ``Embedding``, or a list in the inputs' order."""
+        ...
+
+    def encode_document(self, inputs: Inputs, mode: Mode = "disc", **options: Any) -> Any:
+        """Returns one ``Embedding``, or a list in the inputs' order."""
+        ...
