@@ -1,0 +1,129 @@
+"""The options of the cold start, read from a recipe and overridden one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ume_r1_rag.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class SftConfig:
+    """Options of ``ume-r1 train sft``.
+
+    Attributes:
+        data: directory or ``.jsonl`` file of records; media paths are relative to its directory.
+        output: where checkpoints, the log and the plot go.
+        model: checkpoint to start from, or None to build one from scratch by ``scratch``.
+        scratch: sizes of a model from scratch, see ``nano.make_config``; with ``vocab_size``.
+        preset: whose pixel limits apply.
+        steps: optimiser steps.
+        batch_size: pairs a step, all from one source.
+        block_size: neighbouring rows that stay in one batch.
+        source_weights: relative frequency of the sources; default by size.
+        temperature: of both contrastive losses.
+        symmetric: average both directions of the contrastive losses.
+        disc_weight: of equation 1.
+        gen_weight: of equation 2.
+        ce_weight: of equation 3.
+        contrastive_from: share of the steps before which the contrastive weights are 0.
+        optimizer: ``"muon"`` or ``"adamw"``.
+        lr: of AdamW.
+        muon_lr: of Muon.
+        weight_decay: of both.
+        warmup: steps of linear warm-up.
+        decay_from: share of the steps from which the learning rate falls to 0.
+        clip: largest gradient norm.
+        freeze_vision: train the language model and the merger only, as officially.
+        dtype: of the computation, ``"float32"`` or ``"bfloat16"`` (autocast).
+        save_dtype: of the final checkpoint.
+        save_every: steps between resumable checkpoints.
+        log_every: steps between log lines.
+        seed: of the weights and the order.
+        threads: CPU threads, 0 for torch's choice.
+    """
+
+    data: str
+    output: str
+    model: str | None = None
+    scratch: dict[str, int] = field(default_factory=dict)
+    preset: str = "paper"
+    steps: int = 2000
+    batch_size: int = 32
+    block_size: int = 4
+    source_weights: dict[str, float] = field(default_factory=dict)
+    temperature: float = 0.02
+    symmetric: bool = True
+    disc_weight: float = 1.0
+    gen_weight: float = 1.0
+    ce_weight: float = 1.0
+    contrastive_from: float = 0.0
+    optimizer: str = "adamw"
+    lr: float = 5e-5
+    muon_lr: float = 4e-3
+    weight_decay: float = 0.0
+    warmup: int = 50
+    decay_from: float = 0.5
+    clip: float = 1.0
+    freeze_vision: bool = False
+    dtype: str = "float32"
+    save_dtype: str = "bfloat16"
+    save_every: int = 200
+    log_every: int = 10
+    seed: int = 0
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses values that cannot work."""
+        if (self.model is None) == (not self.scratch):
+            raise ConfigError("give either model= (a checkpoint) or scratch= (sizes), not both or neither")
+        for name, allowed in {
+            "optimizer": ("adamw", "muon"),
+            "dtype": ("float32", "bfloat16"),
+            "save_dtype": ("float32", "bfloat16"),
+        }.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"{name}={getattr(self, name)!r} is unknown: use one of {', '.join(allowed)}")
+        for name in ("steps", "batch_size", "block_size", "save_every", "log_every", "warmup"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.temperature <= 0:
+            raise ConfigError(f"temperature={self.temperature} must be positive")
+
+
+def load_recipe(name: str, **overrides: Any) -> SftConfig:
+    """Returns a recipe with overrides.
+
+    Args:
+        name: of a shipped recipe, or a path to a YAML file.
+        **overrides: options that win over the recipe's; None is no override.
+
+    Raises:
+        ConfigError: there is no such recipe or it has an unknown option.
+    """
+    import yaml
+
+    shipped = resources.files("ume_r1_trainer") / "recipes" / f"{name}.yaml"
+    if Path(name).suffix in (".yaml", ".yml"):
+        if not Path(name).is_file():
+            raise ConfigError(f"no recipe file at {name}")
+        text = Path(name).read_text(encoding="utf-8")
+    elif shipped.is_file():
+        text = shipped.read_text(encoding="utf-8")
+    else:
+        raise ConfigError(f"recipe {name!r} is unknown: use a .yaml file or one of {', '.join(recipes())}")
+    options = {**yaml.safe_load(text), **{k: v for k, v in overrides.items() if v is not None}}
+    known = {f.name for f in dataclasses.fields(SftConfig)}
+    if unknown := sorted(set(options) - known):
+        raise ConfigError(f"recipe {name!r} has unknown options: {', '.join(unknown)}")
+    return SftConfig(**options)
+
+
+def recipes() -> list[str]:
+    """Returns the names of the shipped recipes."""
+    folder = resources.files("ume_r1_trainer") / "recipes"
+    return sorted(Path(str(f)).stem for f in folder.iterdir() if str(f).endswith(".yaml"))

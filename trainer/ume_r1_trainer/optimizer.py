@@ -1,0 +1,38 @@
+"""Which optimiser moves which weights, and the learning-rate schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+
+def make_optimizers(
+    model: nn.Module, name: str, lr: float, muon_lr: float, weight_decay: float
+) -> list[torch.optim.Optimizer]:
+    """Returns the optimisers of a model.
+
+    ``"adamw"`` is one AdamW. ``"muon"`` moves matrices inside blocks by Muon (update scaled to AdamW's RMS)
+    and everything else (embeddings, convolutions, norms, biases) by AdamW: on a small model from scratch
+    it needs clearly fewer steps.
+    """
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    if name == "adamw":
+        return [_adamw((p for _, p in named), lr, weight_decay)]
+    matrices = [p for n, p in named if p.ndim == 2 and "embed_tokens" not in n and "lm_head" not in n]
+    chosen = {id(p) for p in matrices}
+    muon = torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    return [muon, _adamw((p for _, p in named if id(p) not in chosen), lr, weight_decay)]
+
+
+def _adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.95))
+
+
+def lr_factor(step: int, steps: int, warmup: int, decay_from: float) -> float:
+    """Returns the learning rate's factor: linear warm-up, constant, linear decay to 0 from a share of the run."""
+    if step < warmup:
+        return (step + 1) / warmup
+    start = decay_from * steps
+    return 1.0 if step < start else max(0.0, (steps - step) / max(1.0, steps - start))
