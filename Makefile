@@ -1,0 +1,51 @@
+# What a machine needs: Python 3.11 or newer with pip, and make. Everything else goes into .venv.
+
+PYTHON ?= $(shell for p in python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# Threads for torch and numpy. The models of the tests are so small that more than four are slower.
+THREADS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -gt 4 ] && n=4; echo $$n)
+# auto, cpu-set or as-found: see scripts/make_env.py.
+TORCH ?= auto
+ARGS ?=
+
+BIN := .venv/bin
+STAMP := .venv/.made
+PYTEST = HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=$(THREADS) $(BIN)/pytest --durations=20
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint check FORCE
+
+help:
+	@echo "make env     make or refresh .venv (TORCH=cpu-set or TORCH=as-found to choose torch's build)"
+	@echo "make demo    index a small corpus, search it and write a page, on the CPU"
+	@echo "make test    the fast tests, offline (ARGS=... is handed to pytest)"
+	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make check   lint, then the slow tests: builds, installations, fuzzing"
+
+env: $(STAMP)
+
+$(STAMP): constraints.txt pyproject.toml scripts/make_env.py scripts/torchvision_cpu_shim.py
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer on PATH: install it, or name it: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) scripts/make_env.py --torch $(TORCH)
+	@touch $@
+
+ifneq ($(TORCH),auto)
+$(STAMP): FORCE
+endif
+FORCE:
+
+demo: env
+	$(BIN)/python -m ume_r1_bench.demo $(ARGS)
+
+test: env
+	$(PYTEST) $(ARGS)
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy scripts
+	$(BIN)/lint-imports
+
+check: lint
+	$(PYTEST) -m slow $(ARGS)
