@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from ume_r1_trainer.muon import Muon
+
 
 def make_optimizers(
     model: nn.Module, name: str, lr: float, muon_lr: float, weight_decay: float
@@ -22,7 +24,7 @@ def make_optimizers(
         return [_adamw((p for _, p in named), lr, weight_decay)]
     matrices = [p for n, p in named if p.ndim == 2 and "embed_tokens" not in n and "lm_head" not in n]
     chosen = {id(p) for p in matrices}
-    muon = torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    muon = Muon(matrices, lr=muon_lr, weight_decay=weight_decay)
     return [muon, _adamw((p for _, p in named if id(p) not in chosen), lr, weight_decay)]
 
 

@@ -173,7 +173,7 @@ class Sft:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        figures: dict[str, Any] = {name: round(float(loss), 4) for name, loss in losses.items()}
+        figures: dict[str, Any] = {name: round(loss.item(), 4) for name, loss in losses.items()}
         return figures | {"norm": round(float(norm), 3), "lr": factor, "source": batch.source}
 
     def losses(self, batch: PairBatch) -> dict[str, torch.Tensor]:

@@ -60,7 +60,6 @@ class Request:
         want: which states are wanted.
         sampling: how to decode.
         replay_ids: completion tokens to be forced before any are decoded.
-        weight: visual tokens to expect, for batching; 0 if unknown.
     """
 
     id: str
@@ -69,7 +68,6 @@ class Request:
     want: frozenset[Space] = frozenset({"disc"})
     sampling: Sampling = Sampling()
     replay_ids: tuple[int, ...] = ()
-    weight: int = 0
 
     def load_media(self) -> Media:
         """Returns the visuals, loading them if they are lazy."""

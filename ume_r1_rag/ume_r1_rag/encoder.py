@@ -1,0 +1,336 @@
+"""``UmeR1Encoder``: input → template → backend → pooling → ``Embedding``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ume_r1_rag.backends.base import Backend, Media, Request, Sampling
+from ume_r1_rag.checkpoints import resolve_model, weights_digest
+from ume_r1_rag.errors import ConfigError, EncodeErrors, MissingExtra, UmeR1Error
+from ume_r1_rag.fingerprint import digest, make_fingerprint
+from ume_r1_rag.inputs import to_input, to_inputs
+from ume_r1_rag.plan import Plan
+from ume_r1_rag.template import INSTRUCTIONS, Preset, get_preset, instruct
+from ume_r1_rag.types import Embedding, Inputs, Mode, MultimodalInput, Think, check_mode, check_think
+
+if TYPE_CHECKING:
+    from ume_r1_rag.fetch import Fetcher
+
+OnError = Literal["raise", "return"]
+
+
+class UmeR1Encoder:
+    """Embeds text, images, videos and mixes of them in both spaces.
+
+    Example:
+        >>> encoder = UmeR1Encoder("nano")
+        >>> encoder.encode_query("a red circle", mode="both").gen.shape
+        (128,)
+
+    Attributes:
+        model: the checkpoint's name.
+        model_path: the checkpoint's directory.
+        preset: the protocol in force.
+        think: the default think budget.
+        backend: what runs the model.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        backend: Literal["auto", "transformers"] = "auto",
+        device: str | None = None,
+        dtype: str = "auto",
+        preset: str | Preset = "serving",
+        think: Think = "full",
+        max_new_tokens: int | None = None,
+        revision: str | None = None,
+        batch_size: int = 32,
+        fetcher: Fetcher | None = None,
+    ) -> None:
+        """Loads a model.
+
+        Args:
+            model: ``"nano"``, a directory or a hub id; default ``UME_R1_MODEL``, else UME-R1-2B.
+            backend: ``"transformers"``, or ``"auto"`` for the best one installed.
+            device: e.g. ``"cuda:1"``; default CUDA, then MPS, then CPU.
+            dtype: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
+            preset: ``"serving"``, ``"paper"``, ``"mteb"`` or one of your own.
+            think: default think budget of gen: ``"full"``, ``"none"`` or a number of tokens.
+            max_new_tokens: cap on one generation; default the preset's.
+            revision: hub revision; default the pinned one.
+            batch_size: most inputs in one batch.
+            fetcher: how remote URLs are had; default refuses them.
+
+        Raises:
+            CheckpointError: the model is absent or unusable.
+            MarkerMissing: it is not a UME-R1 checkpoint.
+            ConfigError: an option cannot work.
+            MissingExtra: the backend is not installed.
+        """
+        if backend not in ("auto", "transformers"):
+            raise ConfigError(f'backend={backend!r} is unknown: use "auto" or "transformers"')
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size} must be at least 1")
+        chosen = get_preset(preset)
+        if max_new_tokens is not None:
+            if max_new_tokens < 1:
+                raise ConfigError(f"max_new_tokens={max_new_tokens} must be at least 1")
+            chosen = replace(chosen, max_new_tokens=max_new_tokens)
+        self.preset = chosen
+        self.think: Think = check_think(think)
+        checkpoint = resolve_model(model, revision)
+        self.model, self.revision, self.model_path = checkpoint.name, checkpoint.revision, checkpoint.path
+        self._fetcher = fetcher
+        self.backend: Backend = _transformers(self.model_path, chosen, device, dtype, batch_size)
+        self._weights = weights_digest(self.model_path)
+
+    @property
+    def dimension(self) -> int:
+        """The length D of every vector."""
+        return self.backend.dimension
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What the vectors depend on, with the default think budget."""
+        return self._fingerprint(self.think)
+
+    @property
+    def max_image_pixels(self) -> int:
+        """The most pixels of an image that reach the model; rendering finer is wasted."""
+        limits = getattr(getattr(self.backend, "visual", None), "image_limits", self.preset.image_limits)
+        return int(limits.max_pixels)
+
+    def encode(
+        self,
+        inputs: Inputs,
+        mode: Mode = "disc",
+        *,
+        think: Think | None = None,
+        num_samples: int = 0,
+        temperature: float = 1.0,
+        seed: int = 0,
+        show_progress: bool | None = None,
+        on_error: OnError = "raise",
+    ) -> Any:
+        """Returns one ``Embedding`` per input, in order; a single one for a single input.
+
+        Args:
+            inputs: anything ``inputs.to_inputs`` takes.
+            mode: ``"disc"``, ``"gen"`` or ``"both"``. Gen writes a reasoning first and costs that much more.
+            think: think budget; default the encoder's.
+            num_samples: further gen vectors from sampled generations, in ``gen_samples``.
+            temperature: of those samples.
+            seed: of those samples.
+            show_progress: a progress bar; default for more than 64 inputs on a terminal.
+            on_error: ``"raise"`` finishes everything, then raises; ``"return"`` puts errors in place.
+
+        Raises:
+            EncodeErrors: some inputs failed; the rest is in its ``results``. A single input raises its error.
+            ConfigError: an option cannot work.
+        """
+        plans, single = self._plans(inputs, mode, think, num_samples, temperature, seed, on_error)
+        with _progress(len(plans), show_progress) as bar:
+            requests = self._first_round(plans)
+            while requests:
+                following = []
+                for request_id, outcome in self.backend.run(requests):
+                    following += self._take(plans, request_id, outcome)
+                    bar.update()
+                bar.total = bar.n + len(following)
+                requests = following
+        return self._collect(plans, single, on_error, think)
+
+    async def aencode(
+        self,
+        inputs: Inputs,
+        mode: Mode = "disc",
+        *,
+        think: Think | None = None,
+        num_samples: int = 0,
+        temperature: float = 1.0,
+        seed: int = 0,
+        on_error: OnError = "raise",
+    ) -> Any:
+        """``encode`` without blocking the event loop; cancelling stops the work."""
+        plans, single = self._plans(inputs, mode, think, num_samples, temperature, seed, on_error)
+        requests = self._first_round(plans)
+        while requests:
+            following = []
+            async for request_id, outcome in self.backend.arun(requests):
+                following += self._take(plans, request_id, outcome)
+            requests = following
+        return self._collect(plans, single, on_error, think)
+
+    def encode_query(self, inputs: Inputs, mode: Mode = "disc", *, kind: str | None = None, **options: Any) -> Any:
+        """``encode`` with the query instruction of ``kind`` before each text that has none of its own.
+
+        Args:
+            inputs: the queries.
+            mode: see ``encode``.
+            kind: ``"page"``, ``"image"``, ``"clip"``, ``"product"``, ``"edit"``, ``"answer"`` or None.
+            **options: see ``encode``.
+        """
+        return self.encode(_instructed(inputs, kind, "query"), mode, **options)
+
+    def encode_document(
+        self, inputs: Inputs, mode: Mode = "disc", *, kind: str | None = None, **options: Any
+    ) -> Any:
+        """``encode`` with the document instruction of ``kind`` for each input that has no text."""
+        return self.encode(_instructed(inputs, kind, "document"), mode, **options)
+
+    async def aencode_query(
+        self, inputs: Inputs, mode: Mode = "disc", *, kind: str | None = None, **options: Any
+    ) -> Any:
+        """``encode_query`` without blocking the event loop."""
+        return await self.aencode(_instructed(inputs, kind, "query"), mode, **options)
+
+    async def aencode_document(
+        self, inputs: Inputs, mode: Mode = "disc", *, kind: str | None = None, **options: Any
+    ) -> Any:
+        """``encode_document`` without blocking the event loop."""
+        return await self.aencode(_instructed(inputs, kind, "document"), mode, **options)
+
+    def close(self) -> None:
+        """Frees the model."""
+        self.backend.close()
+
+    def prompt_ids(self, item: MultimodalInput) -> tuple[int, ...]:
+        """Returns the prompt of one input, with one pad token per visual."""
+        images = len(item.images) + self._needs_blank(item)
+        videos = int(item.video is not None)
+        return self.backend.prompt_tokenizer.prompt_ids(instruct(item.instruction, item.text), images, videos)
+
+    def load_media(self, item: MultimodalInput) -> Media:
+        """Returns the visuals of one input, the blank image of a text-only one included."""
+        from ume_r1_rag.media import load_image, load_video
+
+        if self._needs_blank(item):
+            from PIL import Image
+
+            side = self.preset.blank_size or 0
+            return Media((Image.new("RGB", (side, side), "white"),))
+        images = tuple(load_image(source, fetcher=self._fetcher) for source in item.images)
+        if item.video is None:
+            return Media(images)
+        frames = load_video(item.video, self.preset.num_frames, fetcher=self._fetcher)
+        return Media(images, (tuple(frames),))
+
+    def _needs_blank(self, item: MultimodalInput) -> bool:
+        return self.preset.blank_size is not None and not item.images and item.video is None
+
+    def _fingerprint(self, think: Think) -> dict[str, Any]:
+        return make_fingerprint(self.model, self.revision, self._weights, self.preset, self.dimension, think)
+
+    def _plans(
+        self,
+        inputs: Inputs,
+        mode: Mode,
+        think: Think | None,
+        num_samples: int,
+        temperature: float,
+        seed: int,
+        on_error: OnError,
+    ) -> tuple[list[Plan], bool]:
+        check_mode(mode)
+        budget = self.think if think is None else check_think(think)
+        if on_error not in ("raise", "return"):
+            raise ConfigError(f'on_error={on_error!r} is unknown: use "raise" or "return"')
+        if num_samples < 0 or (num_samples and mode == "disc"):
+            raise ConfigError(f'num_samples={num_samples} with mode={mode!r}: samples need mode "gen" or "both"')
+        if num_samples and temperature <= 0:
+            raise ConfigError(f"temperature={temperature} must be positive to sample")
+        greedy = Sampling(self.preset.max_new_tokens, repetition=self.preset.repetition)
+        samples = tuple(
+            replace(greedy, temperature=temperature, seed=seed + number) for number in range(num_samples)
+        )
+        items, single = to_inputs(inputs, on_error="return")
+        plans = []
+        for position, item in enumerate(items):
+            if isinstance(item, UmeR1Error):
+                plans.append(Plan(position, error=item))
+                continue
+            plans.append(
+                Plan.make(position, self.prompt_ids(item), _Loader(self, item), mode, budget, greedy, samples)
+            )
+        return plans, single
+
+    def _first_round(self, plans: Sequence[Plan]) -> list[Request]:
+        tokens = self.backend.prompt_tokenizer
+        return [request for plan in plans if plan.error is None for request in plan.requests(tokens)]
+
+    def _take(self, plans: Sequence[Plan], request_id: str, outcome: Any) -> list[Request]:
+        plan = plans[int(request_id.partition("/")[0])]
+        following = plan.take(request_id, outcome, self.backend.prompt_tokenizer)
+        return [] if following is None else [following]
+
+    def _collect(self, plans: Sequence[Plan], single: bool, on_error: OnError, think: Think | None) -> Any:
+        mark = digest(self._fingerprint(self.think if think is None else think))
+        results: list[Embedding | UmeR1Error] = []
+        for plan in plans:
+            try:
+                if plan.error is not None:
+                    raise plan.error
+                results.append(plan.embedding(self.backend.prompt_tokenizer, mark))
+            except UmeR1Error as error:
+                results.append(error)
+        if on_error == "return":
+            return results[0] if single else results
+        failures = [(i, r) for i, r in enumerate(results) if isinstance(r, UmeR1Error)]
+        if failures and single:
+            raise failures[0][1]
+        if failures:
+            raise EncodeErrors([r if isinstance(r, Embedding) else None for r in results], failures)
+        return results[0] if single else results
+
+
+class _Loader:
+    """Loads one input's visuals when its batch comes up."""
+
+    def __init__(self, encoder: UmeR1Encoder, item: MultimodalInput) -> None:
+        self._encoder, self._item = encoder, item
+
+    def __call__(self) -> Media:
+        return self._encoder.load_media(self._item)
+
+
+def _instructed(inputs: Inputs, kind: str | None, role: Literal["query", "document"]) -> Any:
+    if kind is None:
+        return inputs
+    if kind not in INSTRUCTIONS:
+        raise ConfigError(f"kind={kind!r} is unknown: use one of {', '.join(sorted(INSTRUCTIONS))}")
+    items, single = to_inputs(inputs, on_error="return")
+    preset = INSTRUCTIONS[kind]
+    out: list[Any] = []
+    for item in items:
+        if isinstance(item, UmeR1Error) or item.instruction is not None:
+            out.append(item)
+        elif role == "query":
+            out.append(replace(item, instruction=preset.query))
+        else:
+            out.append(item if item.text else replace(item, instruction=preset.document))
+    return out[0] if single else out
+
+
+def _transformers(path: Path, preset: Preset, device: str | None, dtype: str, batch_size: int) -> Backend:
+    try:
+        from ume_r1_rag.backends.batching import BatchLimits
+        from ume_r1_rag.backends.transformers import TransformersBackend
+    except ImportError as error:
+        raise MissingExtra(
+            f"the transformers backend needs {error.name}: pip install 'ume-r1-rag[transformers]'"
+        ) from error
+    return TransformersBackend(path, preset, device, dtype, BatchLimits(requests=batch_size))
+
+
+def _progress(total: int, show: bool | None) -> Any:
+    from tqdm.auto import tqdm
+
+    wanted = total > 64 and sys.stderr.isatty() if show is None else show
+    return tqdm(total=total, desc="encoding", unit="input", disable=not wanted)
