@@ -1,0 +1,7 @@
+"""A procedural world of pictures, pages and clips, to train the nano on and to measure it."""
+
+from ume_r1_bench.world.film import single_frame
+from ume_r1_bench.world.sheet import blank_text, erase_text
+from ume_r1_bench.world.write import WorldSummary, make_world
+
+__all__ = ["WorldSummary", "blank_text", "erase_text", "make_world", "single_frame"]

@@ -1,0 +1,98 @@
+"""Writing a world: the files, and the lines that name them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from ume_r1_bench.world.lesson import Lessons
+from ume_r1_bench.world.record import pair_record
+from ume_r1_bench.world.shelf import Shelf
+from ume_r1_bench.world.split import WorldError, check_split
+
+RECORDS: Final = "UME-sft-train.jsonl"
+CORPUS: Final = "corpus.jsonl"
+QUERIES: Final = "queries.jsonl"
+PAIRS: Final = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class WorldSummary:
+    """What was written.
+
+    Attributes:
+        directory: where.
+        split: whose contents.
+        records: training records.
+        documents: lines of the corpus.
+        queries: family → queries.
+        files: pictures, pages and clips.
+    """
+
+    directory: Path
+    split: str
+    records: int
+    documents: int
+    queries: dict[str, int]
+    files: int
+
+
+def write_lines(path: Path, lines: Iterable[Any]) -> int:
+    """Writes one JSON object a line and returns how many."""
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def make_world(
+    directory: str | os.PathLike[str],
+    split: str = "test",
+    seed: int = 0,
+    *,
+    sft: bool = False,
+    pairs: int | None = None,
+    progress: bool = True,
+) -> WorldSummary:
+    """Writes a world.
+
+    Args:
+        directory: where to; made if need be.
+        split: ``train``, ``dev``, ``test`` or ``demo``; a content belongs to one by its own hash.
+        seed: which contents of the split.
+        sft: training records in place of a corpus with queries.
+        pairs: about how many records; default 60 000.
+        progress: whether a progress bar is shown.
+
+    Raises:
+        WorldError: there is no such split or the options do not go together.
+    """
+    check_split(split)
+    root = Path(directory)
+    if pairs is not None and (not sft or pairs < 1):
+        raise WorldError(f"pairs={pairs!r} is the number of training records: give at least 1, and sft=True")
+    root.mkdir(parents=True, exist_ok=True)
+    return write_records(root, split, seed, pairs or PAIRS, progress=progress)
+
+
+def write_records(root: Path, split: str, seed: int, pairs: int, *, progress: bool) -> WorldSummary:
+    """Writes training records and the media they show."""
+    shelf = Shelf(root, keep=False)
+    count = 0
+    families: dict[str, int] = {}
+    with (root / RECORDS).open("w", encoding="utf-8") as file:
+        for family, groups in Lessons(split, seed, pairs):
+            for group in tqdm(groups, desc=family, disable=not progress, leave=False):
+                for pair in group:
+                    file.write(json.dumps(pair_record(pair, shelf), ensure_ascii=False) + "\n")
+                    families[family] = families.get(family, 0) + 1
+                    count += 1
+    return WorldSummary(root, split, count, 0, families, len(shelf.placed))
