@@ -1,0 +1,215 @@
+"""Payload: what a point stores beside its vectors, in a form that three readers understand.
+
+* LlamaIndex: flat ``_node_content`` (a node as JSON), ``_node_type``, ``doc_id``, ``document_id``,
+  ``ref_doc_id``, so that ``metadata_dict_to_node(payload)`` works. The node is written by hand, after
+  llama-index-core 0.14's ``node_to_metadata_dict``: importing the framework would cost seconds.
+* LangChain: ``page_content`` and a nested ``metadata``.
+* This package: ``ume_*``. A field without a value is left out.
+
+All text may come from a model or from a file: it is untrusted, and stored as well-formed Unicode.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import mimetypes
+import numbers
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from ume_r1_rag.types import Document, Embedding, Hit
+
+NAMESPACE = uuid.UUID("31832da0-1634-46f9-a14c-f37c5ff4bfc3")
+"""The namespace of this project's point ids. Changing it would orphan every stored point."""
+
+CONTENT_HASH = "content_hash"
+"""The metadata field that is promoted to ``ume_content_hash`` instead of being shown to readers."""
+
+FIELDS = frozenset(
+    [
+        "key",
+        "kind",
+        "uri",
+        "title",
+        "text",
+        "page",
+        "span_s",
+        "reasoning",
+        "summary",
+        "gen_valid",
+        "gen_issue",
+        "think",
+        "fingerprint",
+        "thumbnail",
+        "document",
+        "content_hash",
+        "metadata",
+    ]
+)
+"""Our payload fields, without their ``ume_`` prefix."""
+
+_FRAGMENT = re.compile(r"#(page=\d+|t=[\d.]+,[\d.]+)\Z")
+
+
+def point_id(key: str, tenant: str | None = None) -> str:
+    """Returns the UUID of a document's point: uuid5 of its key, in a namespace of its tenant's own.
+
+    A namespace for each tenant, rather than a joint string, leaves no two pairs that could collide.
+    """
+    space = NAMESPACE if tenant is None else uuid.uuid5(NAMESPACE, f"tenant:{unicode_text(tenant)}")
+    return str(uuid.uuid5(space, unicode_text(key)))
+
+
+def document_key(document: Document) -> str:
+    """Returns the key of the file behind a document: its own, without ``#page=N`` or ``#t=A,B``."""
+    part = document.page is not None or document.span_s is not None
+    return _FRAGMENT.sub("", document.key) if part else document.key
+
+
+def build(document: Document, embedding: Embedding, id: str) -> dict[str, Any]:
+    """Returns the payload of one point.
+
+    Args:
+        document: what was embedded.
+        embedding: its embedding; the vectors are not stored here, reasoning and summary are.
+        id: the point's id, which becomes the node id.
+    """
+    content = page_content(document, embedding)
+    public = _public_metadata(document)
+    parent = unicode_text(document_key(document))
+    payload: dict[str, Any] = {
+        **_node(document, content, public, parent, id),
+        "page_content": content,
+        "metadata": public,
+    }
+    own = dict(document.metadata)
+    fields = {
+        "key": document.key,
+        "kind": document.kind,
+        "uri": document.uri,
+        "title": document.title,
+        "text": document.text,
+        "page": document.page,
+        "span_s": document.span_s,
+        "reasoning": embedding.reasoning,
+        "summary": embedding.summary,
+        "gen_valid": embedding.gen_valid,
+        "gen_issue": embedding.gen_issue,
+        "think": embedding.think if embedding.gen is not None else None,
+        "fingerprint": embedding.fingerprint,
+        "thumbnail": base64.b64encode(document.thumbnail).decode() if document.thumbnail else None,
+        "document": parent,
+        "content_hash": own.pop(CONTENT_HASH, None),
+        "metadata": own or None,
+    }
+    payload.update({f"ume_{k}": jsonable(v) for k, v in fields.items() if v is not None and v != ""})
+    return payload
+
+
+def hit(
+    payload: Mapping[str, Any], id: str = "", score: float = 0.0, scores: Mapping[str, float] | None = None
+) -> Hit:
+    """Returns a hit read from a stored payload; a foreign point without ``ume_key`` goes by its id."""
+    return Hit(str(payload.get("ume_key", id)), score, dict(scores or {}), payload, id)
+
+
+def thumbnail(payload: Mapping[str, Any]) -> bytes | None:
+    """Returns the stored thumbnail as encoded JPEG, or None if there is none or it is no base64."""
+    stored = payload.get("ume_thumbnail")
+    if not isinstance(stored, str) or not stored:
+        return None
+    try:
+        return base64.b64decode(stored, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def page_content(document: Document, embedding: Embedding) -> str:
+    """Returns the text that stands for a document where a framework knows only text.
+
+    A text stands for itself. Anything else by the generated summary, which says what is to be seen, then
+    by its text layer, caption, title, key.
+    """
+    caption = document.metadata.get("caption")
+    choices = [embedding.summary, document.text, caption, document.title, document.key]
+    if document.kind == "text":
+        choices.insert(0, document.text or document.input.text)
+    return unicode_text(next(str(text) for text in choices if text and str(text).strip()))
+
+
+def unicode_text(text: str) -> str:
+    r"""Returns ``text`` with lone surrogates spelled out (``\udcff``): no store takes them as they are."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def jsonable(value: Any) -> Any:
+    """Returns ``value`` as JSON can hold it.
+
+    Tuples become lists; numpy scalars numbers; NaN and infinities None; anything unknown its ``str``.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return unicode_text(value)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {unicode_text(str(k)): jsonable(v) for k, v in value.items()}
+    if isinstance(value, (set, frozenset)):
+        value = sorted(value, key=str)
+    if isinstance(value, (list, tuple)):
+        return [jsonable(v) for v in value]
+    return unicode_text(str(value))
+
+
+def _public_metadata(document: Document) -> dict[str, Any]:
+    """Returns the metadata a framework's user sees: the document's own, then ours, which win."""
+    ours = {
+        "key": document.key,
+        "kind": document.kind,
+        "uri": document.uri,
+        "title": document.title,
+        "page": document.page,
+        "span_s": document.span_s,
+        "document": document_key(document),
+    }
+    own = {k: v for k, v in document.metadata.items() if k != CONTENT_HASH}
+    merged = {**own, **{k: v for k, v in ours.items() if v is not None and v != ""}}
+    return {k: jsonable(v) for k, v in merged.items()}
+
+
+def _node(
+    document: Document, content: str, metadata: Mapping[str, Any], parent: str, id: str
+) -> dict[str, Any]:
+    """Returns the LlamaIndex keys: an ImageNode where the uri is a picture, a TextNode elsewhere."""
+    node: dict[str, Any] = {
+        "id_": id,
+        "embedding": None,
+        "metadata": metadata,
+        "relationships": {"1": {"node_id": parent, "node_type": "4", "class_name": "RelatedNodeInfo"}},
+        "text": content,
+        "mimetype": "text/plain",
+        "class_name": "TextNode",
+    }
+    mime = mimetypes.guess_type(document.uri)[0] or ""
+    if mime.startswith("image/"):
+        remote = document.uri.startswith(("http://", "https://"))
+        node |= {
+            "image_url" if remote else "image_path": unicode_text(document.uri),
+            "image_mimetype": mime,
+            "class_name": "ImageNode",
+        }
+    return {
+        "_node_content": json.dumps(node, ensure_ascii=False),
+        "_node_type": node["class_name"],
+        "doc_id": parent,
+        "document_id": parent,
+        "ref_doc_id": parent,
+    }
