@@ -162,7 +162,8 @@ def mend_torchvision(versions: dict[str, str]) -> bool:
     if not versions["torch"].endswith("+cpu"):
         raise SetupError(
             f"torchvision {versions['torchvision']} does not import beside torch {versions['torch']}:\n"
-            f"{failure}\nDelete .venv and run `make env` again; if it stays so, the two builds do not belong together: "
+            f"{failure}\n"
+            "Delete .venv and run `make env` again. If it stays so, the two builds do not belong together: "
             "install a matching pair into .venv"
         )
     say("torchvision was built for CUDA and torch was not: installing scripts/torchvision_cpu_shim.py")

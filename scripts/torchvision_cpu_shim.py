@@ -43,8 +43,9 @@ def _declare_operators() -> None:
 
 
 def hook() -> None:
-    """Starts to watch for torchvision's import."""
-    sys.meta_path.insert(0, _BeforeRegistration())
+    """Starts to watch for torchvision's import; once, though Python reads the ``.pth`` of a venv twice."""
+    if not any(isinstance(finder, _BeforeRegistration) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _BeforeRegistration())
 
 
 def install() -> None:
