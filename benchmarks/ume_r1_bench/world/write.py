@@ -11,14 +11,14 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
+from ume_r1_bench.world.corpus import CORPUS, QUERIES, CorpusWriter
 from ume_r1_bench.world.lesson import Lessons
+from ume_r1_bench.world.pool import make_pools
 from ume_r1_bench.world.record import pair_record
 from ume_r1_bench.world.shelf import Shelf
-from ume_r1_bench.world.split import WorldError, check_split
+from ume_r1_bench.world.split import WorldError, check_split, make_rng
 
 RECORDS: Final = "UME-sft-train.jsonl"
-CORPUS: Final = "corpus.jsonl"
-QUERIES: Final = "queries.jsonl"
 PAIRS: Final = 60_000
 
 
@@ -80,7 +80,9 @@ def make_world(
     if pairs is not None and (not sft or pairs < 1):
         raise WorldError(f"pairs={pairs!r} is the number of training records: give at least 1, and sft=True")
     root.mkdir(parents=True, exist_ok=True)
-    return write_records(root, split, seed, pairs or PAIRS, progress=progress)
+    if sft:
+        return write_records(root, split, seed, pairs or PAIRS, progress=progress)
+    return write_corpus(root, split, seed, progress=progress)
 
 
 def write_records(root: Path, split: str, seed: int, pairs: int, *, progress: bool) -> WorldSummary:
@@ -96,3 +98,15 @@ def write_records(root: Path, split: str, seed: int, pairs: int, *, progress: bo
                     families[family] = families.get(family, 0) + 1
                     count += 1
     return WorldSummary(root, split, count, 0, families, len(shelf.placed))
+
+
+def write_corpus(root: Path, split: str, seed: int, *, progress: bool) -> WorldSummary:
+    """Writes a corpus with queries and the media they show."""
+    shelf = Shelf(root, keep=True)
+    writer = CorpusWriter(shelf, make_rng("order", split, seed))
+    for pool in tqdm(make_pools(split, seed), desc="pools", disable=not progress, leave=False):
+        writer.add(pool)
+    # A shelf's files are numbered as they are placed, which the writer does in random order.
+    documents = write_lines(root / CORPUS, writer.documents)
+    write_lines(root / QUERIES, sorted(writer.queries, key=lambda line: str(line["id"])))
+    return WorldSummary(root, split, 0, documents, writer.families, len(shelf.placed))
