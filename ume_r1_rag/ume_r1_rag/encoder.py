@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ume_r1_rag.backends.base import Backend, Media, Request, Sampling
-from ume_r1_rag.checkpoints import resolve_model, weights_digest
+from ume_r1_rag.checkpoints import NANO, resolve_model, weights_digest
 from ume_r1_rag.errors import ConfigError, EncodeErrors, MissingExtra, UmeR1Error
 from ume_r1_rag.fingerprint import digest, make_fingerprint
 from ume_r1_rag.inputs import to_input, to_inputs
@@ -226,7 +226,9 @@ class UmeR1Encoder:
         return self.preset.blank_size is not None and not item.images and item.video is None
 
     def _fingerprint(self, think: Think) -> dict[str, Any]:
-        return make_fingerprint(self.model, self.revision, self._weights, self.preset, self.dimension, think)
+        # A directory may move; its weights say which model it is.
+        model = self.model if self.revision or self.model == NANO else "local"
+        return make_fingerprint(model, self.revision, self._weights, self.preset, self.dimension, think)
 
     def _plans(
         self,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ume_r1_rag.backends.base import Media, Request, Result, Sampling
 from ume_r1_rag.errors import BackendError, UmeR1Error
 from ume_r1_rag.pooling import gen_index, normalize
-from ume_r1_rag.template import NO_THINK_COMPLETION, PromptTokenizer, parse, think_closed, well_formed
+from ume_r1_rag.template import NO_THINK_COMPLETION, THINK_OPEN, PromptTokenizer, parse, think_closed, well_formed
 from ume_r1_rag.types import Embedding, Mode, Think, TokenCounts
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ class Generation:
             return replace(self.base, replay_ids=forced, sampling=replace(self.base.sampling, max_new_tokens=0))
         if isinstance(self.think, int) and self.think < self.cap:
             self.thinking = True
-            return replace(self.base, sampling=replace(self.base.sampling, max_new_tokens=self.think))
+            # The opening tag is no thinking, so it does not count.
+            opening = len(tokens.completion_ids(THINK_OPEN))
+            cap = min(self.cap, self.think + opening)
+            return replace(self.base, sampling=replace(self.base.sampling, max_new_tokens=cap))
         return self.base
 
     def take(self, result: Result, tokens: PromptTokenizer) -> Request | None:
@@ -143,9 +146,10 @@ class Plan:
         if mode == "disc":
             plan.disc = Request(f"{position}", prompt_ids, media)
             return plan
-        both: frozenset[Space] = frozenset({"disc", "gen"} if mode == "both" else {"gen"})
+        gen_only: frozenset[Space] = frozenset({"gen"})
+        both: frozenset[Space] = gen_only | {"disc"} if mode == "both" else gen_only
         for number, how in enumerate((sampling, *samples)):
-            want = both if number == 0 else frozenset[Space]({"gen"})
+            want = both if number == 0 else gen_only
             request = Request(f"{position}/{number}", prompt_ids, media, want, how)
             plan.generations.append(Generation(request, think, how.max_new_tokens))
         return plan
