@@ -363,7 +363,7 @@ def test_the_whole_time_is_capped(server, route):
 
 
 def test_a_slow_resolver_is_capped(monkeypatch):
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3) or [])
     start = time.monotonic()
     with pytest.raises(FetchError, match="longer than"):
         Fetcher(enabled=True, timeout_s=0.1).fetch("http://slow.example/x.png", "image")
