@@ -136,10 +136,10 @@ def page_content(document: Document, embedding: Embedding) -> str:
     by its text layer, caption, title, key.
     """
     caption = document.metadata.get("caption")
-    choices = [embedding.summary, document.text, caption, document.title, document.key]
+    choices = [embedding.summary, document.text, caption, document.title]
     if document.kind == "text":
         choices.insert(0, document.text or document.input.text)
-    return unicode_text(next(str(text) for text in choices if text and str(text).strip()))
+    return unicode_text(next((str(text) for text in choices if text and str(text).strip()), document.key))
 
 
 def unicode_text(text: str) -> str:
