@@ -1,6 +1,7 @@
 """Ingestion: folders of good and bad files, with a fake encoder."""
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,7 @@ def test_pages_are_rendered_within_the_limit_and_bear_their_text(tmp_path):
     assert page.text == "Revenue 42"
     (image,) = page.input.images
     assert image.width * image.height <= 10_000
+    assert max(Image.open(BytesIO(page.thumbnail)).size) > max(image.size)
     with pytest.raises(ConfigError, match="max_page_pixels=0"):
         documents(tmp_path, max_page_pixels=0)
 
@@ -206,7 +208,7 @@ def test_documents_stream(folder, monkeypatch):
     stream = documents(folder / "b.pdf")
     assert rendered == []
     next(stream)
-    assert rendered == [1]
+    assert set(rendered) == {1}
 
 
 @pytest.fixture

@@ -27,6 +27,9 @@ TEXT_SUFFIXES = frozenset({".txt", ".md", ".markdown"})
 MAX_TEXT_BYTES = 1 << 20
 """A longer text is refused: one vector cannot stand for a book, nor a model read it."""
 
+_THUMBNAIL = 320
+"""Longer side of a page's thumbnail in pixels."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -307,6 +310,8 @@ def _pages(file: _File, max_page_pixels: int) -> Iterator[Item]:
             key = f"{file.key}#page={page}"
             try:
                 image = pdf.render(page, max_page_pixels)
+                # A small model sees less than a person needs to recognise a page.
+                shown = image if max(image.size) >= _THUMBNAIL else pdf.render(page, _THUMBNAIL**2)
                 yield Document(
                     key=key,
                     kind="page",
@@ -315,7 +320,7 @@ def _pages(file: _File, max_page_pixels: int) -> Iterator[Item]:
                     title=unicode_text(file.path.name),
                     text=unicode_text(pdf.text(page)),
                     page=page,
-                    thumbnail=thumbnail(image),
+                    thumbnail=thumbnail(shown, _THUMBNAIL),
                     metadata={CONTENT_HASH: digest},
                 )
             except Exception as error:  # noqa: BLE001
