@@ -87,7 +87,9 @@ class SftConfig:
             "save_dtype": ("float32", "bfloat16"),
         }.items():
             if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name}={getattr(self, name)!r} is unknown: use one of {', '.join(allowed)}")
+                raise ConfigError(
+                    f"{name}={getattr(self, name)!r} is unknown: use one of {', '.join(allowed)}"
+                )
         for name in ("steps", "batch_size", "block_size", "save_every", "log_every", "warmup"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")

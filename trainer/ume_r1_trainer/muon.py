@@ -26,7 +26,8 @@ def orthogonalize(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    result: torch.Tensor = x.mT if tall else x
+    return result
 
 
 class Muon(torch.optim.Optimizer):
@@ -53,15 +54,17 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     shapes[parameter.shape].append(parameter)
             for shape, parameters in shapes.items():
-                update = orthogonalize(torch.stack([self._direction(p, group["momentum"]) for p in parameters]))
+                update = orthogonalize(
+                    torch.stack([self._direction(p, group["momentum"]) for p in parameters])
+                )
                 scale = group["lr"] * 0.2 * max(shape) ** 0.5
-                for parameter, matrix in zip(parameters, update):
+                for parameter, matrix in zip(parameters, update, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(matrix, alpha=-scale)
 
     def _direction(self, parameter: torch.Tensor, momentum: float) -> torch.Tensor:
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
-        assert parameter.grad is not None
-        buffer: torch.Tensor = state["momentum"].lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(buffer, momentum)  # Nesterov
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        buffer: torch.Tensor = state["momentum"].lerp_(gradient, 1 - momentum)
+        return gradient.lerp(buffer, momentum)  # Nesterov

@@ -55,7 +55,16 @@ def texts(records: RecordFile, limit: int = 8000) -> Iterator[str]:
 
 def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Any:
     """Returns a Qwen2-style tokenizer of ``vocab_size`` entries, added tokens not counted."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import (
+        AddedToken,
+        Regex,
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+        trainers,
+    )
     from transformers import Qwen2Tokenizer
     from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 

@@ -33,7 +33,7 @@ def _adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -
 
 
 def lr_factor(step: int, steps: int, warmup: int, decay_from: float) -> float:
-    """Returns the learning rate's factor: linear warm-up, constant, linear decay to 0 from a share of the run."""
+    """Returns the learning rate's factor: warm-up, constant, linear decay to 0 from a share of the run."""
     if step < warmup:
         return (step + 1) / warmup
     start = decay_from * steps

@@ -22,7 +22,10 @@ def plot_log(log: Path, picture: Path) -> None:
         for name in names:
             values = [row[name] for row in rows]
             window = max(1, len(values) // 40)
-            smooth = [sum(values[max(0, i - window) : i + 1]) / len(values[max(0, i - window) : i + 1]) for i in range(len(values))]
+            smooth = [
+                sum(values[max(0, i - window) : i + 1]) / len(values[max(0, i - window) : i + 1])
+                for i in range(len(values))
+            ]
             axis.plot([row["step"] for row in rows], smooth, label=name)
         axis.set_title(f"{title} (running mean)")
         axis.set_xlabel("step")

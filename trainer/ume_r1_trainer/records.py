@@ -1,7 +1,8 @@
-"""Records of the official ``UME-sft-train`` shape, read by offset so that the file is never held.
+r"""Records of the official ``UME-sft-train`` shape, read by offset so that the file is never held.
 
 One record: ``{"dataset_name", "qry": side, "pos": side}``; a side is ``{"conversations": [human, gpt],
-"image": path | [paths]}`` or ``"video": [frame paths]``. The human turn is ``<image>{text}\\n<disc_emb>\\n{P}``.
+"image": path | [paths]}`` or ``"video": [frame paths]``. The human turn is
+``<image>{text}\\n<disc_emb>\\n{P}``.
 """
 
 from __future__ import annotations

@@ -60,9 +60,14 @@ class PairBatch:
 
 def same_targets(pairs: list[Pair]) -> torch.Tensor:
     """Returns ``(N, N)`` bool: whether two pairs' targets, or their queries, are the same input."""
-    targets = [(p.positive.text, p.positive.images, p.positive.frames) for p in pairs]
-    queries = [(p.query.text, p.query.images, p.query.frames) for p in pairs]
-    return torch.tensor([[t == u or q == r for u, r in zip(targets, queries)] for t, q in zip(targets, queries)])
+    sides = [
+        (
+            (p.positive.text, p.positive.images, p.positive.frames),
+            (p.query.text, p.query.images, p.query.frames),
+        )
+        for p in pairs
+    ]
+    return torch.tensor([[t == u or q == r for u, r in sides] for t, q in sides])
 
 
 def forward(model: nn.Module, batch: SideBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -118,7 +123,11 @@ class Sft:
         self._base_lrs = [group["lr"] for o in self.optimizers for group in o.param_groups]
         self.collate = Collator(self.processor, get_preset(config.preset), self.records.path.parent)
         self.sampler = SourceSampler(
-            self.records.datasets, config.batch_size, config.block_size, config.seed, config.source_weights or None
+            self.records.datasets,
+            config.batch_size,
+            config.block_size,
+            config.seed,
+            config.source_weights or None,
         )
         self._check_options()
         self._resume()
@@ -161,7 +170,7 @@ class Sft:
         config = self.config
         factor = lr_factor(self.step, config.steps, config.warmup, config.decay_from)
         groups = [group for o in self.optimizers for group in o.param_groups]
-        for group, base in zip(groups, self._base_lrs):
+        for group, base in zip(groups, self._base_lrs, strict=True):
             group["lr"] = base * factor
         losses = self.losses(batch)
         on = float(self.step >= config.contrastive_from * config.steps)
@@ -201,7 +210,9 @@ class Sft:
 
         directory = self.output / "final"
         state = {k: v.to(getattr(torch, self.config.save_dtype)) for k, v in self.model.state_dict().items()}
-        model = AutoModelForImageTextToText.from_config(self.model.config).to(getattr(torch, self.config.save_dtype))
+        model = AutoModelForImageTextToText.from_config(self.model.config).to(
+            getattr(torch, self.config.save_dtype)
+        )
         model.load_state_dict(state)
         model.generation_config = self.model.generation_config
         model.save_pretrained(directory)
@@ -225,7 +236,9 @@ class Sft:
     def _check_options(self) -> None:
         # A run resumed with other options would be neither; where it is written may change.
         path = self.output / "config.json"
-        mine = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in ("output", "data", "threads")}
+        mine = {
+            k: v for k, v in dataclasses.asdict(self.config).items() if k not in ("output", "data", "threads")
+        }
         if path.exists():
             before = json.loads(path.read_text(encoding="utf-8"))
             changed = sorted(k for k in mine if before.get(k) != mine[k])
@@ -252,7 +265,7 @@ class Sft:
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"]):
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step = state["step"]
         logger.info("resumed %s at step %s", self.output, self.step)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +12,7 @@ from ume_r1_rag.backends.base import Backend, Media, Request, Sampling
 from ume_r1_rag.checkpoints import NANO, resolve_model, weights_digest
 from ume_r1_rag.errors import ConfigError, EncodeErrors, MissingExtra, UmeR1Error
 from ume_r1_rag.fingerprint import digest, make_fingerprint
-from ume_r1_rag.inputs import to_input, to_inputs
+from ume_r1_rag.inputs import to_inputs
 from ume_r1_rag.plan import Plan
 from ume_r1_rag.template import INSTRUCTIONS, Preset, get_preset, instruct
 from ume_r1_rag.types import Embedding, Inputs, Mode, MultimodalInput, Think, check_mode, check_think
@@ -168,7 +167,9 @@ class UmeR1Encoder:
             requests = following
         return self._collect(plans, single, on_error, think)
 
-    def encode_query(self, inputs: Inputs, mode: Mode = "disc", *, kind: str | None = None, **options: Any) -> Any:
+    def encode_query(
+        self, inputs: Inputs, mode: Mode = "disc", *, kind: str | None = None, **options: Any
+    ) -> Any:
         """``encode`` with the query instruction of ``kind`` before each text that has none of its own.
 
         Args:
@@ -245,7 +246,9 @@ class UmeR1Encoder:
         if on_error not in ("raise", "return"):
             raise ConfigError(f'on_error={on_error!r} is unknown: use "raise" or "return"')
         if num_samples < 0 or (num_samples and mode == "disc"):
-            raise ConfigError(f'num_samples={num_samples} with mode={mode!r}: samples need mode "gen" or "both"')
+            raise ConfigError(
+                f'num_samples={num_samples} with mode={mode!r}: samples need mode "gen" or "both"'
+            )
         if num_samples and temperature <= 0:
             raise ConfigError(f"temperature={temperature} must be positive to sample")
         greedy = Sampling(self.preset.max_new_tokens, repetition=self.preset.repetition)

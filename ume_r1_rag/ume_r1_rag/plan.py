@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from ume_r1_rag.backends.base import Media, Request, Result, Sampling
 from ume_r1_rag.errors import BackendError, UmeR1Error
 from ume_r1_rag.pooling import gen_index, normalize
-from ume_r1_rag.template import NO_THINK_COMPLETION, THINK_OPEN, PromptTokenizer, parse, think_closed, well_formed
+from ume_r1_rag.template import (
+    NO_THINK_COMPLETION,
+    THINK_OPEN,
+    PromptTokenizer,
+    parse,
+    think_closed,
+    well_formed,
+)
 from ume_r1_rag.types import Embedding, Mode, Think, TokenCounts
 
 if TYPE_CHECKING:
@@ -22,7 +29,12 @@ if TYPE_CHECKING:
 CLOSE_THINKING = "</think><answer>"
 """Forced after the reasoning when its budget is spent."""
 
-_ISSUES = {"length": "token limit", "repetition": "repetition", "stop": "missing marker", "replay": "missing marker"}
+_ISSUES = {
+    "length": "token limit",
+    "repetition": "repetition",
+    "stop": "missing marker",
+    "replay": "missing marker",
+}
 
 
 @dataclass(slots=True)
@@ -52,7 +64,9 @@ class Generation:
         """Returns the first request of this generation."""
         if self.think == "none":
             forced = tokens.completion_ids(NO_THINK_COMPLETION)
-            return replace(self.base, replay_ids=forced, sampling=replace(self.base.sampling, max_new_tokens=0))
+            return replace(
+                self.base, replay_ids=forced, sampling=replace(self.base.sampling, max_new_tokens=0)
+            )
         if isinstance(self.think, int) and self.think < self.cap:
             self.thinking = True
             # The opening tag is no thinking, so it does not count.
@@ -186,19 +200,20 @@ class Plan:
         result = first.result if first else self.disc_result
         if result is None or any(not g.done for g in self.generations):
             raise BackendError(f"the backend gave no answer for input {self.position}: please report this")
-        states = [g.result.gen_state for g in self.generations if g.result is not None]
+        states = [g.result.gen_state for g in self.generations if g.result and g.result.gen_state is not None]
         try:
             disc = None if result.disc_state is None else normalize(result.disc_state)
-            gen = normalize(states[0]) if first else None
-            samples = normalize(states[1:]) if len(states) > 1 else None
+            gen = normalize(states) if states else None
         except ValueError as error:
             raise BackendError(f"input {self.position}: {error}") from error
         text = parse(tokens.decode(result.completion_ids)) if first else None
-        counts = TokenCounts(result.prompt_tokens, result.visual_tokens, sum(g.decoded for g in self.generations))
+        counts = TokenCounts(
+            result.prompt_tokens, result.visual_tokens, sum(g.decoded for g in self.generations)
+        )
         return Embedding(
             disc=disc,
-            gen=gen,
-            gen_samples=samples,
+            gen=None if gen is None else gen[0],
+            gen_samples=gen[1:] if gen is not None and len(gen) > 1 else None,
             reasoning=text.reasoning if text else None,
             summary=text.summary if text else None,
             gen_valid=first.issue is None if first else None,

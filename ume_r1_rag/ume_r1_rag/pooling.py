@@ -54,4 +54,5 @@ def normalize(states: npt.ArrayLike) -> npt.NDArray[np.float32]:
     norms = np.linalg.norm(array, axis=-1, keepdims=True)
     if not np.all(np.isfinite(norms)) or np.any(norms == 0):
         raise ValueError(f"a hidden state of norm {float(np.min(norms))} cannot be normalised")
-    return array / norms
+    unit: npt.NDArray[np.float32] = array / norms
+    return unit

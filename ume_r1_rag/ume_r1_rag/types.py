@@ -99,7 +99,7 @@ class Embedding:
         reasoning: text inside ``<think>``; untrusted, generated text.
         summary: text after ``<answer>``; untrusted, generated text.
         gen_valid: whether the generation ended with ``<gen_emb>`` by itself in the right format.
-        gen_issue: why not, in a word: ``"missing marker"``, ``"token limit"``, ``"repetition"``, ``"format"``.
+        gen_issue: why not: ``"missing marker"``, ``"token limit"``, ``"repetition"`` or ``"format"``.
         think: the think budget that made ``gen``.
         tokens: what it cost.
         fingerprint: digest of the encoder that made it.

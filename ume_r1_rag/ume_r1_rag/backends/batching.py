@@ -27,9 +27,20 @@ class BatchLimits:
 class Sized(Protocol):
     """What batching needs to know of a prepared request."""
 
-    length: int
-    visual_tokens: int
-    decodes: int
+    @property
+    def length(self) -> int:
+        """Tokens that are fed, visual ones included."""
+        ...
+
+    @property
+    def visual_tokens(self) -> int:
+        """Visual tokens among them."""
+        ...
+
+    @property
+    def decodes(self) -> int:
+        """The most tokens that are decoded after them."""
+        ...
 
 
 T = TypeVar("T", bound=Sized)

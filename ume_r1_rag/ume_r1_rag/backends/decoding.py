@@ -78,7 +78,9 @@ class RowNoise(LogitsProcessor):  # type: ignore[misc]
         noisy = scores.float().clone()
         for row, temperature in enumerate(self._temperatures):
             if temperature > 0:
-                uniform = torch.rand(scores.shape[-1], generator=self._generators[row]).clamp_(1e-20, 1 - 1e-7)
+                uniform = torch.rand(scores.shape[-1], generator=self._generators[row]).clamp_(
+                    1e-20, 1 - 1e-7
+                )
                 gumbel = -torch.log(-torch.log(uniform))
                 noisy[row] = noisy[row] / temperature + gumbel.to(noisy.device)
         return noisy

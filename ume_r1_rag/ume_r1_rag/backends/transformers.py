@@ -72,7 +72,7 @@ class _MarkerRows:
     def __call__(self, module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         states, ids = output.last_hidden_state, kwargs["input_ids"]
         if not self.disc:
-            for row, (disc, gen) in enumerate(zip(self._disc_columns, self._gen_columns)):
+            for row, (disc, gen) in enumerate(zip(self._disc_columns, self._gen_columns, strict=True)):
                 self.disc.append(states[row, disc].float().cpu())
                 if gen is not None:
                     self.gen[row] = (gen, states[row, gen].float().cpu())
@@ -120,7 +120,9 @@ class TransformersBackend:
             MarkerMissing: its tokenizer lacks a marker.
         """
         self.device = device or _best_device()
-        self.dtype = ("bfloat16" if self.device.startswith("cuda") else "float32") if dtype == "auto" else dtype
+        self.dtype = (
+            ("bfloat16" if self.device.startswith("cuda") else "float32") if dtype == "auto" else dtype
+        )
         try:
             self.processor = AutoProcessor.from_pretrained(path)
             self.prompt_tokenizer = PromptTokenizer(self.processor.tokenizer, str(path))
@@ -199,9 +201,12 @@ class TransformersBackend:
             if self.device.startswith("cuda"):
                 torch.cuda.empty_cache()
             if len(batch) == 1:
-                yield batch[0].request.id, BackendError(
-                    f"out of memory on {self.device} for one input of {batch[0].length} tokens: "
-                    "lower the pixel budget (preset) or use a larger device"
+                yield (
+                    batch[0].request.id,
+                    BackendError(
+                        f"out of memory on {self.device} for one input of {batch[0].length} tokens: "
+                        "lower the pixel budget (preset) or use a larger device"
+                    ),
                 )
                 return
             logger.warning("out of memory on a batch of %s: going on with halves", len(batch))
@@ -210,7 +215,7 @@ class TransformersBackend:
             yield from self._run_batch(batch[half:], cancelled)
             return
         if not cancelled.is_set():
-            yield from zip((item.request.id for item in batch), results)
+            yield from zip((item.request.id for item in batch), results, strict=True)
 
     def _prepare(self, request: Request) -> _Prepared:
         media = request.load_media()
@@ -241,8 +246,11 @@ class TransformersBackend:
         pads = [width - item.length for item in batch]
         forced = [gen_index(item.ids[item.prompt_length :], self.markers.gen) for item in batch]
         rows = _MarkerRows(
-            [pad + item.disc_at for pad, item in zip(pads, batch)],
-            [None if at is None else p + i.prompt_length + at for p, at, i in zip(pads, forced, batch)],
+            [pad + item.disc_at for pad, item in zip(pads, batch, strict=True)],
+            [
+                None if at is None else p + i.prompt_length + at
+                for p, at, i in zip(pads, forced, batch, strict=True)
+            ],
             self.markers.gen,
         )
         if hasattr(self.model.model, "rope_deltas"):
@@ -299,7 +307,12 @@ class TransformersBackend:
         at = last_index(completion, self.markers.gen)
         seen = rows.gen[row]
         # A marker decoded as the very last token was never fed back, so it has no state.
-        if "gen" in item.request.want and at is not None and seen and seen[0] == pad + item.prompt_length + at:
+        if (
+            "gen" in item.request.want
+            and at is not None
+            and seen
+            and seen[0] == pad + item.prompt_length + at
+        ):
             gen_state = seen[1].numpy()
         return Result(
             disc_state=rows.disc[row].numpy() if "disc" in item.request.want else None,

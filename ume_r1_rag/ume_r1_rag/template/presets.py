@@ -21,7 +21,7 @@ class PixelLimits:
         """Refuses an empty range."""
         if not 0 < self.min_pixels <= self.max_pixels:
             raise ConfigError(
-                f"pixel limits {self.min_pixels}..{self.max_pixels} are empty: need 0 < min_pixels <= max_pixels"
+                f"pixel limits {self.min_pixels}..{self.max_pixels} are empty: need 0 < min <= max"
             )
 
     def within(self, checkpoint: PixelLimits) -> PixelLimits:

@@ -26,7 +26,7 @@ NO_THINK_COMPLETION = "<think></think><answer>\n<gen_emb>"
 
 
 def user_text(text: str) -> str:
-    """Returns the user turn's text after the visuals: ``{text}\\n<disc_emb>\\n{P}``."""
+    r"""Returns the user turn's text after the visuals: ``{text}\\n<disc_emb>\\n{P}``."""
     return f"{text}\n{DISC_MARKER}\n{EMBED_PROMPT}"
 
 
@@ -52,7 +52,9 @@ class Instruction:
 
 INSTRUCTIONS: dict[str, Instruction] = {
     "image": Instruction(
-        "Find me an everyday image that matches the given caption:", "Represent the given image.", "MSCOCO_t2i"
+        "Find me an everyday image that matches the given caption:",
+        "Represent the given image.",
+        "MSCOCO_t2i",
     ),
     "page": Instruction(
         "Find a document image that matches the given query:",

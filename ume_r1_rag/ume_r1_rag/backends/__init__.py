@@ -1,0 +1,1 @@
+"""Models behind the encoder: the protocol and its implementations."""
