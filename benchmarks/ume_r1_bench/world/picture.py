@@ -71,9 +71,14 @@ def paste_thing(image: Image.Image, thing: Thing, centre: tuple[int, int], radiu
     image.paste(RGB[thing.colour], (*corner, corner[0] + mask.width, corner[1] + mask.height), mask)
 
 
-def draw_scene(scene: Scene) -> Image.Image:
-    """Returns a scene as an 84 by 84 picture; the jitter is a function of the scene."""
-    rng = make_rng("jitter", scene.key)
+def draw_scene(scene: Scene, take: int = 0) -> Image.Image:
+    """Returns a scene as an 84 by 84 picture.
+
+    Args:
+        scene: what it shows.
+        take: the jitter is a function of the scene and this number.
+    """
+    rng = make_rng("jitter", scene.key, take)
     image = Image.new("RGB", (SIZE, SIZE), BACKGROUND)
     for cell, thing in scene.objects:
         row, column = divmod(cell, 3)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from ume_r1_bench.world.corpus import CORPUS, QUERIES, CorpusWriter
+from ume_r1_bench.world.demo import FILES, QUESTIONS, make_demo
 from ume_r1_bench.world.lesson import Lessons
 from ume_r1_bench.world.pool import make_pools
 from ume_r1_bench.world.record import pair_record
@@ -62,13 +63,13 @@ def make_world(
     pairs: int | None = None,
     progress: bool = True,
 ) -> WorldSummary:
-    """Writes a world.
+    """Writes a world: training records, a corpus with queries, or a demo folder with questions.
 
     Args:
         directory: where to; made if need be.
         split: ``train``, ``dev``, ``test`` or ``demo``; a content belongs to one by its own hash.
         seed: which contents of the split.
-        sft: training records in place of a corpus with queries.
+        sft: training records in place of a corpus with queries; of ``train`` alone.
         pairs: about how many records; default 60 000.
         progress: whether a progress bar is shown.
 
@@ -79,9 +80,16 @@ def make_world(
     root = Path(directory)
     if pairs is not None and (not sft or pairs < 1):
         raise WorldError(f"pairs={pairs!r} is the number of training records: give at least 1, and sft=True")
+    if sft and split != "train":
+        # Five siblings in one small split hardly ever occur, so the search for them would not end.
+        raise WorldError(f"split={split!r} has too few siblings for training records: sft=True needs 'train'")
     root.mkdir(parents=True, exist_ok=True)
     if sft:
         return write_records(root, split, seed, pairs or PAIRS, progress=progress)
+    if split == "demo":
+        questions = make_demo(root, seed)
+        count = write_lines(root / QUESTIONS, questions)
+        return WorldSummary(root, split, 0, 0, {"demo": count}, len(list((root / FILES).iterdir())))
     return write_corpus(root, split, seed, progress=progress)
 
 
