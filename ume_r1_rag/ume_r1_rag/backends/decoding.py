@@ -32,13 +32,13 @@ class RowStop(StoppingCriteria):  # type: ignore[misc]
     """Ends each row at its own cap or loop, and all rows on cancellation.
 
     Attributes:
-        reasons: row → why it was ended here; rows that ended by themselves are absent.
+        ended: row → why it was ended here and after how many tokens; what follows is padding.
     """
 
     def __init__(self, samplings: Sequence[Sampling], prefix: int, cancelled: threading.Event) -> None:
         """Takes each row's sampling and the length of what was fed to ``generate``."""
         self._samplings, self._prefix, self._cancelled = samplings, prefix, cancelled
-        self.reasons: dict[int, FinishReason] = {}
+        self.ended: dict[int, tuple[FinishReason, int]] = {}
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """Returns ``(B,)`` bool: which rows are done."""
@@ -48,16 +48,17 @@ class RowStop(StoppingCriteria):  # type: ignore[misc]
         decoded = input_ids.shape[1] - self._prefix
         check_loops = decoded % _LOOP_CHECK_EVERY == 0
         for row, sampling in enumerate(self._samplings):
-            if decoded >= sampling.max_new_tokens:
-                self.reasons.setdefault(row, "length")
+            if row in self.ended:
+                pass
+            elif decoded >= sampling.max_new_tokens:
+                self.ended[row] = ("length", decoded)
             elif (
                 check_loops
                 and sampling.repetition
-                and row not in self.reasons
                 and repeats(input_ids[row, self._prefix :].tolist(), sampling.repetition)
             ):
-                self.reasons[row] = "repetition"
-            done[row] = row in self.reasons
+                self.ended[row] = ("repetition", decoded)
+            done[row] = row in self.ended
         return done
 
 

@@ -292,16 +292,15 @@ class TransformersBackend:
     def _result(
         self, item: _Prepared, pad: int, decoded: list[int], stop: RowStop | None, rows: _MarkerRows, row: int
     ) -> Result:
-        finish: FinishReason = "replay" if stop is None else "stop"
-        tokens = decoded
-        ends = [at for at, token in enumerate(decoded) if token in self._end_ids]
-        spent = len(decoded)
-        if ends:
-            tokens, spent = decoded[: ends[0]], ends[0] + 1
-        elif stop is not None:
-            finish = stop.reasons.get(row, "length")
-            spent = min(spent, item.decodes)
+        finish: FinishReason = "replay"
+        tokens, spent = decoded, len(decoded)
+        if stop is not None:
+            # Padding follows the end of a row that was stopped here, and the pad is an end token, too.
+            finish, spent = stop.ended.get(row, ("length", spent))
             tokens = decoded[:spent]
+            end = next((at for at, token in enumerate(tokens) if token in self._end_ids), None)
+            if end is not None:
+                finish, spent, tokens = "stop", end + 1, tokens[:end]
         completion = (*item.ids[item.prompt_length :], *tokens)
         gen_state = None
         at = last_index(completion, self.markers.gen)
