@@ -11,7 +11,6 @@ from ume_r1_bench.world import (
     FAMILIES,
     LABELS,
     SPLITS,
-    WorldError,
     blank_text,
     erase_text,
     make_world,
@@ -383,21 +382,3 @@ def test_mp4_decodes_to_nearly_what_was_drawn(pools):
         for frame, back in zip(drawn, decoded, strict=True):
             assert back.size == (84, 84)
             assert np.abs(pixels(frame) - pixels(back)).mean() < 3
-
-
-# ---- errors
-
-
-def test_unknown_split_says_which_there_are(tmp_path):
-    with pytest.raises(WorldError, match=r"split='all' .* train, dev, test, demo"):
-        make_world(tmp_path, split="all", progress=False)
-
-
-def test_training_records_are_of_the_train_split(tmp_path):
-    with pytest.raises(WorldError, match="sft=True needs 'train'"):
-        make_world(tmp_path, split="dev", sft=True, progress=False)
-
-
-def test_pairs_need_sft(tmp_path):
-    with pytest.raises(WorldError, match="sft=True"):
-        make_world(tmp_path, split="train", pairs=100, progress=False)

@@ -202,3 +202,21 @@ def test_demo_questions_have_their_answers(demo):
         assert question["image"] is None or (root / question["image"]).is_file()
         if gold.suffix == ".pdf":
             assert 1 <= question["page"] <= len(decode_pdf(gold.read_bytes(), 224))
+
+
+# ---- errors
+
+
+def test_unknown_split_says_which_there_are(tmp_path):
+    with pytest.raises(WorldError, match=r"split='all' .* train, dev, test, demo"):
+        make_world(tmp_path, split="all", progress=False)
+
+
+def test_training_records_are_of_the_train_split(tmp_path):
+    with pytest.raises(WorldError, match="sft=True needs 'train'"):
+        make_world(tmp_path, split="dev", sft=True, progress=False)
+
+
+def test_pairs_need_sft(tmp_path):
+    with pytest.raises(WorldError, match="sft=True"):
+        make_world(tmp_path, split="train", pairs=100, progress=False)
