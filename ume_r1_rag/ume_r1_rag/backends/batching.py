@@ -15,13 +15,15 @@ class BatchLimits:
         requests: at most so many rows.
         tokens: at most so many tokens, padding and the tokens to be decoded included.
         visual_tokens: at most so many visual tokens.
-        window: requests looked at together, to be sorted by length.
+        window: at most so many requests are looked at together, to be sorted by length.
+        window_visual_tokens: and about so many visual tokens; the patches of one take 19 KB.
     """
 
     requests: int = 32
     tokens: int = 32_768
     visual_tokens: int = 16_384
     window: int = 256
+    window_visual_tokens: int = 65_536
 
 
 class Sized(Protocol):
@@ -44,17 +46,21 @@ class Sized(Protocol):
 
 
 T = TypeVar("T", bound=Sized)
-U = TypeVar("U")
 
 
-def windows(requests: Iterable[U], size: int) -> Iterator[list[U]]:
-    """Yields consecutive lists of at most ``size`` requests, reading no further ahead."""
-    window: list[U] = []
-    for request in requests:
-        window.append(request)
-        if len(window) == size:
+def windows(prepared: Iterable[T], limits: BatchLimits) -> Iterator[list[T]]:
+    """Yields consecutive lists of requests within the window's limits, reading no further ahead.
+
+    A window ends with the request that reaches a limit, so the visual tokens of that one may exceed it.
+    """
+    window: list[T] = []
+    visual_tokens = 0
+    for item in prepared:
+        window.append(item)
+        visual_tokens += item.visual_tokens
+        if len(window) == limits.window or visual_tokens >= limits.window_visual_tokens:
             yield window
-            window = []
+            window, visual_tokens = [], 0
     if window:
         yield window
 

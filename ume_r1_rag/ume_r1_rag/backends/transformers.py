@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -179,21 +180,32 @@ class TransformersBackend:
             torch.cuda.empty_cache()
 
     def _run(self, requests: Iterable[Request], cancelled: threading.Event) -> Iterator[Outcome]:
-        for window in windows(requests, self._limits.window):
-            prepared = []
-            for request in window:
-                try:
-                    prepared.append(self._prepare(request))
-                except UmeR1Error as error:
-                    yield request.id, error
-            for batch in batches(prepared, self._limits):
+        failed: list[Outcome] = []
+        for window in windows(self._prepared(requests, failed, cancelled), self._limits):
+            yield from failed
+            failed.clear()
+            for batch in batches(window, self._limits):
                 if cancelled.is_set():
                     return
                 yield from self._run_batch(batch, cancelled)
+        yield from failed
+
+    def _prepared(
+        self, requests: Iterable[Request], failed: list[Outcome], cancelled: threading.Event
+    ) -> Iterator[_Prepared]:
+        for request in requests:
+            if cancelled.is_set():
+                return
+            try:
+                yield self._prepare(request)
+            except UmeR1Error as error:
+                failed.append((request.id, error))
 
     def _run_batch(self, batch: list[_Prepared], cancelled: threading.Event) -> Iterator[Outcome]:
         try:
-            with self._lock, torch.inference_mode():
+            with self._turn(cancelled) as mine, torch.inference_mode():
+                if not mine:
+                    return
                 results = self._forward(batch, cancelled)
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
@@ -216,6 +228,18 @@ class TransformersBackend:
             return
         if not cancelled.is_set():
             yield from zip((item.request.id for item in batch), results, strict=True)
+
+    @contextmanager
+    def _turn(self, cancelled: threading.Event) -> Iterator[bool]:
+        """Holds the model, which runs one batch at a time; yields False if cancelled meanwhile."""
+        while not self._lock.acquire(timeout=0.1):
+            if cancelled.is_set():
+                yield False
+                return
+        try:
+            yield not cancelled.is_set()
+        finally:
+            self._lock.release()
 
     def _prepare(self, request: Request) -> _Prepared:
         media = request.load_media()
