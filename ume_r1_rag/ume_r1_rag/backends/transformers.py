@@ -285,7 +285,7 @@ class TransformersBackend:
             if batch[0].decodes:
                 decoded, stop = self._generate(batch, inputs, cancelled)
             else:
-                self.model.model(**inputs)
+                self.model.model(**inputs, use_cache=False)
                 decoded, stop = [[] for _ in batch], None
         finally:
             hook.remove()
