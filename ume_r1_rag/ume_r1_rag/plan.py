@@ -33,7 +33,7 @@ _ISSUES = {
     "length": "token limit",
     "repetition": "repetition",
     "stop": "missing marker",
-    "replay": "missing marker",
+    "replay": "token limit",
 }
 
 
