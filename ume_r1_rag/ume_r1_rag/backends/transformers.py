@@ -16,18 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import (
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    GenerationConfig,
-    LogitsProcessorList,
-    StoppingCriteriaList,
-)
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from ume_r1_rag.backends.base import FinishReason, Outcome, Request, Result
 from ume_r1_rag.backends.batching import BatchLimits, batches, windows
 from ume_r1_rag.backends.decoding import RowNoise, RowStop
-from ume_r1_rag.errors import BackendError, CheckpointError, InputError, UmeR1Error
+from ume_r1_rag.backends.loading import best_device, choose_dtype, load_model, load_processor
+from ume_r1_rag.errors import BackendError, InputError, UmeR1Error
 from ume_r1_rag.pooling import disc_index, gen_index, last_index
 from ume_r1_rag.template import Patches, Preset, PromptTokenizer, VisualProcessor
 
@@ -119,20 +114,13 @@ class TransformersBackend:
         Raises:
             CheckpointError: the directory cannot be loaded.
             MarkerMissing: its tokenizer lacks a marker.
+            ConfigError: there is no such device or dtype.
         """
-        self.device = device or _best_device()
-        self.dtype = (
-            ("bfloat16" if self.device.startswith("cuda") else "float32") if dtype == "auto" else dtype
-        )
-        try:
-            self.processor = AutoProcessor.from_pretrained(path)
-            self.prompt_tokenizer = PromptTokenizer(self.processor.tokenizer, str(path))
-            self.model = AutoModelForImageTextToText.from_pretrained(
-                path, dtype=getattr(torch, self.dtype), use_safetensors=True
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"cannot load {path} with transformers: {error}") from error
-        self.model.to(self.device).eval()
+        self.device = device or best_device()
+        self.dtype = choose_dtype(dtype, self.device)
+        self.processor = load_processor(path)
+        self.prompt_tokenizer = PromptTokenizer(self.processor.tokenizer, str(path))
+        self.model = load_model(path, self.device, self.dtype)
         self.markers = self.prompt_tokenizer.markers
         self.visual = VisualProcessor(self.processor, preset)
         text_config = self.model.config.get_text_config()
@@ -365,12 +353,6 @@ class TransformersBackend:
             inputs["pixel_values_videos"] = torch.cat([p.pixels for p in videos]).to(dtype)
             inputs["video_grid_thw"] = torch.cat([p.grid for p in videos])
         return {name: tensor.to(self.device) for name, tensor in inputs.items()}
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _end_ids(config: GenerationConfig, tokenizer: Any) -> list[int]:

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ume_r1_rag.errors import MarkerMissing
+from ume_r1_rag.errors import CheckpointError, MarkerMissing
 from ume_r1_rag.template.prompt import DISC_MARKER, GEN_MARKER, user_text
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class PromptTokenizer:
 
         Raises:
             MarkerMissing: the tokenizer lacks a marker.
+            CheckpointError: it lacks a token that stands for a visual.
         """
         from tokenizers import Tokenizer
 
@@ -77,6 +78,10 @@ class PromptTokenizer:
         self._plain = Tokenizer.from_str(json.dumps({**spec, "added_tokens": [], "post_processor": None}))
         longest_first = sorted(self._added, key=len, reverse=True)
         self._cut = re.compile("(" + "|".join(re.escape(token) for token in longest_first) + ")")
+        if "<|image_pad|>" not in self._added or "<|video_pad|>" not in self._added:
+            raise CheckpointError(
+                f"the tokenizer of {model} lacks <|image_pad|> or <|video_pad|>: pass one that reads images"
+            )
         self.image_id = self._added["<|image_pad|>"]
         self.video_id = self._added["<|video_pad|>"]
         self._rendered: dict[tuple[int, int], str] = {}
