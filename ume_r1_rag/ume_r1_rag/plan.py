@@ -15,6 +15,7 @@ from ume_r1_rag.errors import BackendError, UmeR1Error
 from ume_r1_rag.pooling import gen_index, normalize
 from ume_r1_rag.template import (
     NO_THINK_COMPLETION,
+    THINK_CLOSE,
     THINK_OPEN,
     PromptTokenizer,
     parse,
@@ -49,6 +50,8 @@ class Generation:
         decoded: tokens decoded so far.
         issue: why it is not valid, or None.
         done: whether ``result`` has its gen state.
+        thinking: whether its first pass, within a budget, is under way.
+        mended: whether it was sent again with its marker forced.
     """
 
     base: Request
@@ -59,6 +62,7 @@ class Generation:
     issue: str | None = None
     done: bool = False
     thinking: bool = False
+    mended: bool = False
 
     def first(self, tokens: PromptTokenizer) -> Request:
         """Returns the first request of this generation."""
@@ -91,32 +95,45 @@ class Generation:
             self.thinking = False
             return self._close_thinking(result, tokens)
         if result.gen_state is not None:
-            if self.issue is None and not well_formed(tokens.decode(result.completion_ids)):
-                self.issue = "format"
+            self.issue = self.issue or _flaw(result, tokens)
             self.done = True
             return None
-        if self.issue is not None:
+        if self.mended:
             raise BackendError("a forced <gen_emb> came back without a hidden state: please report this")
         return self._mend(result, tokens)
 
     def _close_thinking(self, result: Result, tokens: PromptTokenizer) -> Request:
         replay = result.completion_ids
         if not think_closed(tokens.decode(replay)):
-            replay = (*replay, *tokens.completion_ids(CLOSE_THINKING))
+            replay = (*_without_torn_tag(replay, tokens), *tokens.completion_ids(CLOSE_THINKING))
         sampling = replace(self.base.sampling, max_new_tokens=self.cap - self.decoded)
         return replace(self.base, want=frozenset({"gen"}), replay_ids=replay, sampling=sampling)
 
     def _mend(self, result: Result, tokens: PromptTokenizer) -> Request:
         # Never the state of a pad or of whatever came last: the marker is put there and fed.
+        self.mended = True
         ids, marker = result.completion_ids, tokens.markers.gen
-        at = gen_index(ids, marker)
-        self.issue = _ISSUES[result.finish] if at is None else None
-        if at is None:
+        if gen_index(ids, marker) is None:
+            self.issue = _ISSUES[result.finish]
             ids = (*ids, marker)
-        elif not well_formed(tokens.decode(ids)):
-            self.issue = "format"
         sampling = replace(self.base.sampling, max_new_tokens=0)
         return replace(self.base, want=frozenset({"gen"}), replay_ids=ids, sampling=sampling)
+
+
+def _flaw(result: Result, tokens: PromptTokenizer) -> str | None:
+    """Returns what is wrong with a generation that has a marker of its own, or None."""
+    # With the marker as its last word nothing of it was cut off.
+    if result.finish in ("length", "repetition") and result.completion_ids[-1] != tokens.markers.gen:
+        return _ISSUES[result.finish]
+    return None if well_formed(tokens.decode(result.completion_ids)) else "format"
+
+
+def _without_torn_tag(ids: tuple[int, ...], tokens: PromptTokenizer) -> tuple[int, ...]:
+    """Drops a closing tag that the budget cut through, so that the thinking is closed once."""
+    torn = tuple(THINK_CLOSE[:length] for length in range(1, len(THINK_CLOSE)))
+    while tokens.decode(ids).endswith(torn):
+        ids = ids[:-1]
+    return ids
 
 
 @dataclass(slots=True)
