@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -249,11 +250,16 @@ class UmeR1Encoder:
             raise ConfigError(
                 f'num_samples={num_samples} with mode={mode!r}: samples need mode "gen" or "both"'
             )
+        if num_samples and budget == "none":
+            raise ConfigError(
+                f'num_samples={num_samples} with think="none": nothing is decoded, so all are equal'
+            )
         if num_samples and temperature <= 0:
             raise ConfigError(f"temperature={temperature} must be positive to sample")
         greedy = Sampling(self.preset.max_new_tokens, repetition=self.preset.repetition)
         samples = tuple(
-            replace(greedy, temperature=temperature, seed=seed + number) for number in range(num_samples)
+            replace(greedy, temperature=temperature, seed=_sample_seed(seed, number))
+            for number in range(num_samples)
         )
         items, single = to_inputs(inputs, on_error="return")
         plans = []
@@ -303,6 +309,11 @@ class _Loader:
 
     def __call__(self) -> Media:
         return self._encoder.load_media(self._item)
+
+
+def _sample_seed(seed: int, number: int) -> int:
+    """Returns the seed of one sample; those of seed 1 must not be those of seed 0 moved by one."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:7])
 
 
 def _instructed(inputs: Inputs, kind: str | None, role: Literal["query", "document"]) -> Any:
