@@ -20,3 +20,11 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def nano_encoder():
+    """The model in the package, loaded once for all tests; they may not change it."""
+    from ume_r1_rag import UmeR1Encoder
+
+    return UmeR1Encoder("nano")

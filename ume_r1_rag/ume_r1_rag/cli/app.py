@@ -1,0 +1,92 @@
+"""The application: its commands, and what becomes of an error."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ume_r1_rag.cli import bench, doctor, download, embed, index, info, search, train, world
+from ume_r1_rag.cli.screen import clean
+from ume_r1_rag.errors import UmeR1Error
+
+EXAMPLES = """\b
+Examples:
+  ume-r1 index ~/papers --model nano
+  ume-r1 search "a red circle left of a blue square" --explain
+  ume-r1 search --image photo.jpg --html results.html
+
+\b
+Environment (a flag wins over it):
+  UME_R1_MODEL        the model, where no --model is given
+  UME_R1_PATH         the index folder, where neither --path nor --url is given
+  UME_R1_COLLECTION   the collection
+  UME_R1_PRESET       the protocol of index and embed
+  UME_R1_ALLOW_FETCH  1 to read pictures and videos from http(s) URLs
+  QDRANT_URL          a Qdrant server in place of a folder, its key in QDRANT_API_KEY
+  HF_HUB_OFFLINE      1 to never ask the Hugging Face Hub
+"""
+
+
+class Commands(TyperGroup):
+    """The root command: one of our errors is one line on stderr and exit status 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the chosen command."""
+        # An unreachable hub becomes our error; its own warnings about retries would stand before that.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+        try:
+            return super().invoke(ctx)
+        except UmeR1Error as error:
+            typer.echo(f"error: {clean(str(error))}", err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    name="ume-r1",
+    cls=Commands,
+    # Plain help: examples keep their lines, and output is the same with and without rich.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ume_r1_rag import __version__
+
+        typer.echo(f"ume-r1-rag {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True, epilog=EXAMPLES)
+def root(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 -- its callback does all
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Retrieval over pages, pictures, clips and texts with UME-R1: embeddings that reason."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _group(name: str, help_text: str) -> typer.Typer:
+    group = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(group, name=name)
+    return group
+
+
+app.command("index", epilog=index.EXAMPLES)(index.index)
+app.command("search", epilog=search.EXAMPLES)(search.search)
+app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
+app.command("info", epilog=info.EXAMPLES)(info.info)
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command("download", epilog=download.EXAMPLES)(download.download)
+_group("world", "Make the world that nano is trained on.").command("make", epilog=world.EXAMPLES)(world.make)
+_group("train", "Train UME-R1-shaped models.").command("sft", epilog=train.EXAMPLES)(train.sft)
+_group("bench", "Measure a model.").command("world", epilog=bench.EXAMPLES)(bench.world)

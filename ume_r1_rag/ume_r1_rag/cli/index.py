@@ -1,0 +1,96 @@
+"""``ume-r1 index``: files and folders into a collection."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from ume_r1_rag.cli.options import (
+    DEFAULT_COLLECTION,
+    CollectionOption,
+    ModelOption,
+    PathOption,
+    PresetOption,
+    ThinkOption,
+    UrlOption,
+    budget,
+)
+from ume_r1_rag.cli.screen import clean, pad
+from ume_r1_rag.types import ItemKind, Mode
+
+if TYPE_CHECKING:
+    from ume_r1_rag.cli.store import Tally
+    from ume_r1_rag.ingest import IngestReport
+
+EXAMPLES = """\b
+Examples:
+  ume-r1 index ~/papers photos/ talk.mp4
+  ume-r1 index demo/files --model nano --path demo/index
+  ume-r1 index scans --mode disc --collection scans    # no reasoning: many times quicker
+"""
+
+_MOST_SKIPPED = 10
+
+
+def index(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH", exists=True, help="Files and folders.", show_default=False),
+    ],
+    model: ModelOption = None,
+    path: PathOption = None,
+    url: UrlOption = None,
+    collection: CollectionOption = DEFAULT_COLLECTION,
+    mode: Annotated[
+        Mode, typer.Option("--mode", help="Which vectors: gen writes a reasoning for every document.")
+    ] = "both",
+    think: ThinkOption = None,
+    preset: PresetOption = "serving",
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Documents that are encoded together.")
+    ] = 16,
+) -> None:
+    """Index PDFs (page by page), pictures, videos and texts.
+
+    What cannot be read or encoded is named in the report, the rest is indexed all the same; the exit status
+    is then 1. A document that is in the collection already is replaced.
+    """
+    thinking = budget(think) or "full"
+    from ume_r1_rag.cli.model import load_encoder
+    from ume_r1_rag.cli.store import open_tally
+    from ume_r1_rag.ingest import ingest
+
+    encoder = load_encoder(model, preset, thinking, batch_size=batch_size)
+    with open_tally(path, url, collection, encoder.fingerprint) as target:
+        report = ingest(
+            encoder, target, paths, mode, batch_size=batch_size, show_progress=sys.stderr.isatty()
+        )
+        typer.echo(_summary(report, target))
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def _summary(report: IngestReport, target: Tally) -> str:
+    info = target.info()
+    kinds = ", ".join(f"{kind} {target.kinds[kind]}" for kind in get_args(ItemKind) if target.kinds[kind])
+    held = f"{info.points}: {info.coverage['disc']} with disc, {info.coverage['gen']} with gen"
+    lines = [
+        f"indexed  {report.indexed} documents in {report.seconds:.1f} s{f': {kinds}' if kinds else ''}",
+        f"into     {clean(info.collection)} in {clean(info.location)}, which now holds {held}",
+    ]
+    if target.issues:
+        issues = ", ".join(f"{issue} {count}" for issue, count in target.issues.most_common())
+        lines.append(f"flagged  {target.issues.total()} generations, whose gen vectors were mended: {issues}")
+    if report.skipped:
+        reasons = Counter(item.reason for item in report.skipped)
+        lines.append(f"skipped  {len(report.skipped)}")
+        lines += [f"  {clean(reason)}: {count}" for reason, count in reasons.most_common(_MOST_SKIPPED)]
+    if report.failed:
+        lines.append(f"failed   {len(report.failed)}")
+        size = min(40, max(len(item.key) for item in report.failed))
+        lines += [f"  {pad(clean(item.key), size)}  {clean(item.error)}" for item in report.failed]
+    return "\n".join(lines)

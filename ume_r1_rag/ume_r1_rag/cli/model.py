@@ -1,0 +1,88 @@
+"""Which model a command runs, and loading it without noise."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ume_r1_rag.errors import ConfigError, MissingExtra
+from ume_r1_rag.types import Think
+
+if TYPE_CHECKING:
+    from ume_r1_rag.encoder import UmeR1Encoder
+
+_EXTRAS = {"train": ("matplotlib", "torch", "transformers", "yaml"), "bench": ("torch", "transformers")}
+"""What an extra installs that the commands of a room import."""
+
+
+def load_encoder(
+    model: str | None,
+    preset: str = "serving",
+    think: Think = "full",
+    revision: str | None = None,
+    batch_size: int = 32,
+) -> UmeR1Encoder:
+    """Returns the encoder of a model; see ``UmeR1Encoder``."""
+    from ume_r1_rag.checkpoints import DEFAULT_MODEL, resolve_model
+    from ume_r1_rag.encoder import UmeR1Encoder
+
+    if sys.stderr.isatty():
+        typer.echo(f"loading {model or os.environ.get('UME_R1_MODEL') or DEFAULT_MODEL} …", err=True)
+    # A wrong name should be known before torch is imported, which takes seconds.
+    checkpoint = resolve_model(model, revision)
+    quiet()
+    return UmeR1Encoder(
+        checkpoint.name, preset=preset, think=think, revision=checkpoint.revision, batch_size=batch_size
+    )
+
+
+def quiet() -> None:
+    """Switches off transformers' bar for loading weights, which would stay on the terminal and in logs."""
+    with suppress(ImportError):
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+
+
+def encoder_for(fingerprint: Mapping[str, Any], model: str | None, think: Think | None) -> UmeR1Encoder:
+    """Returns the encoder with which a collection can be asked.
+
+    It is what ``model`` names, else what the fingerprint does, else ``UME_R1_MODEL``: for a collection that
+    names its model, any other would be refused anyway. Preset and think budget are the collection's.
+
+    Raises:
+        ConfigError: the collection does not say where its model is to be had.
+    """
+    stored = fingerprint.get("model")
+    named = str(stored) if stored and stored != "local" else None
+    name = model or named or os.environ.get("UME_R1_MODEL")
+    if not name:
+        raise ConfigError(
+            "the collection was written with a model from a folder, and a collection does not keep the "
+            "folder's name: pass --model DIR, or set UME_R1_MODEL"
+        )
+    revision = fingerprint.get("revision") if name == named else None
+    budget = fingerprint.get("think", "full") if think is None else think
+    return load_encoder(name, str(fingerprint.get("preset", "serving")), budget, revision)
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Turns the absence of an extra's packages into the advice to install it.
+
+    Raises:
+        MissingExtra: one of them is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRAS[extra]:
+            raise
+        raise MissingExtra(
+            f"this command needs {error.name}, which is not installed: pip install 'ume-r1-rag[{extra}]'"
+        ) from error

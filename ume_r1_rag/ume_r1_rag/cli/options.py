@@ -1,0 +1,107 @@
+"""The options that several commands share, so that they are worded once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.types import Think, check_think
+
+DEFAULT_PATH = ".ume-r1"
+"""The index folder where nothing else is said: below the current one, like ``.git``."""
+
+DEFAULT_COLLECTION = "ume_r1"
+
+Kind = Literal["page", "image", "clip", "product", "edit", "answer"]
+"""The instruction presets by name; a test holds them to ``template.INSTRUCTIONS``, whose import is slow."""
+
+PresetName = Literal["serving", "paper", "mteb"]
+"""The protocols by name; likewise ``template.PRESETS``."""
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help='"nano", a folder or a Hugging Face id. Default: UME_R1_MODEL, else zhibinlan/UME-R1-2B.',
+        show_default=False,
+    ),
+]
+IndexModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help='"nano", a folder or a Hugging Face id. Default: the one that the collection was written with.',
+        show_default=False,
+    ),
+]
+PathOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--path",
+        "-p",
+        metavar="DIR",
+        help=f"Index folder. Default: UME_R1_PATH, else the server in QDRANT_URL, else {DEFAULT_PATH}.",
+        show_default=False,
+    ),
+]
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url", metavar="URL", help="Qdrant server in place of a folder. One with a key: set QDRANT_URL."
+    ),
+]
+CollectionOption = Annotated[
+    str, typer.Option("--collection", "-c", metavar="NAME", envvar="UME_R1_COLLECTION", help="Collection.")
+]
+ThinkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--think",
+        metavar="full|none|N",
+        help='Think budget of the gen vector: "full", "none", or a number of tokens.',
+        show_default=False,
+    ),
+]
+PresetOption = Annotated[
+    PresetName, typer.Option("--preset", envvar="UME_R1_PRESET", help="Protocol of encoding.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def budget(text: str | None) -> Think | None:
+    """Returns the think budget that an option says.
+
+    Raises:
+        typer.BadParameter: it says none.
+    """
+    if text is None:
+        return None
+    think: Think = int(text) if text.isascii() and text.isdigit() else text  # type: ignore[assignment]
+    try:
+        return check_think(think)
+    except ConfigError:
+        message = f'{text!r} is no budget: use "full", "none" or a positive number of tokens'
+        raise typer.BadParameter(message, param_hint="'--think'") from None
+
+
+def check_target(target: Path | None, option: str) -> None:
+    """Refuses a file that could not be written, before the work that it is meant to hold.
+
+    Raises:
+        typer.BadParameter: it cannot be.
+    """
+    if target is None:
+        return
+    parent = target.absolute().parent
+    if not parent.is_dir():
+        raise typer.BadParameter(f"the folder {str(parent)!r} does not exist", param_hint=f"'{option}'")
+    if not os.access(target if target.exists() else parent, os.W_OK):
+        raise typer.BadParameter(f"{str(target)!r} cannot be written", param_hint=f"'{option}'")

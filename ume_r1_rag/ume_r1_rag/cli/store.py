@@ -1,0 +1,75 @@
+"""Where the index is, by flags and environment."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ume_r1_rag.cli.options import DEFAULT_PATH
+from ume_r1_rag.index import QdrantIndex
+from ume_r1_rag.types import Document, Embedding
+
+
+class Tally(QdrantIndex):
+    """An index that counts what is written to it, for the report at the end.
+
+    Attributes:
+        kinds: documents per kind.
+        issues: flagged generations per issue.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Opens the index; see ``QdrantIndex``."""
+        self.kinds: Counter[str] = Counter()
+        self.issues: Counter[str] = Counter()
+        super().__init__(**options)
+
+    def upsert(self, documents: Iterable[Document], embeddings: Iterable[Embedding]) -> int:
+        """Writes and counts."""
+        documents, embeddings = list(documents), list(embeddings)
+        count = super().upsert(documents, embeddings)
+        self.kinds.update(document.kind for document in documents)
+        self.issues.update(e.gen_issue for e in embeddings if e.gen_issue)
+        return count
+
+
+def place(path: Path | None, url: str | None) -> dict[str, Any]:
+    """Returns where the index is, as the options of ``QdrantIndex``.
+
+    Raises:
+        typer.BadParameter: two places are given.
+    """
+    if path is not None and url is not None:
+        raise typer.BadParameter("--path and --url are each a place: give one of them")
+    if path is not None or url is not None:
+        return {"path": path, "url": url}
+    named = os.environ.get("UME_R1_PATH")
+    if named:
+        return {"path": named}
+    # Without any place the index takes QDRANT_URL itself, with its key.
+    return {} if os.environ.get("QDRANT_URL") else {"path": DEFAULT_PATH}
+
+
+def open_index(path: Path | None, url: str | None, collection: str) -> QdrantIndex:
+    """Returns an index to be read.
+
+    Raises:
+        ConfigError: there is none.
+        IndexLocked: another process holds it.
+    """
+    return QdrantIndex(collection=collection, **place(path, url))
+
+
+def open_tally(path: Path | None, url: str | None, collection: str, fingerprint: Mapping[str, Any]) -> Tally:
+    """Returns an index to be written, made if it is absent.
+
+    Raises:
+        IndexMismatch: it was written by another encoder.
+        IndexLocked: another process holds it.
+    """
+    return Tally(collection=collection, fingerprint=fingerprint, **place(path, url))
