@@ -66,7 +66,10 @@ def config(records: Path, output: Path, **options: object) -> SftConfig:
         preset="serving",
         steps=6,
         batch_size=8,
-        contrastive_from=0.34,
+        phases=[
+            {"from": 0.0, "disc": 0.0, "gen": 0.0, "ce": 1.0},
+            {"from": 0.34, "disc": 0.5, "gen": 0.2, "ce": 1.0},
+        ],
         optimizer="muon",
         lr=3e-3,
         warmup=2,
@@ -266,5 +269,8 @@ def test_recipes_load_and_refuse_what_they_do_not_know(tmp_path: Path) -> None:
         load_recipe("nano", data="d", output="o", nosuch=1)
     with pytest.raises(ConfigError, match="nano"):
         load_recipe("other", data="d", output="o")
+    assert [recipe.weights(step)["disc"] for step in (0, 2, 6)] == [0.0, 0.2, 0.6]
+    with pytest.raises(ConfigError, match="phases"):
+        load_recipe("nano", data="d", output="o", phases=[{"from": 0.5, "disc": 1, "gen": 1, "ce": 1}])
     with pytest.raises(ConfigError, match="temperature"):
         load_recipe("nano", data="d", output="o", temperature=0)

@@ -27,10 +27,8 @@ class SftConfig:
         source_weights: relative frequency of the sources; default by size.
         temperature: of both contrastive losses.
         symmetric: average both directions of the contrastive losses.
-        disc_weight: of equation 1.
-        gen_weight: of equation 2.
-        ce_weight: of equation 3.
-        contrastive_from: share of the steps before which the contrastive weights are 0.
+        phases: weights of the three losses over the run, each phase from a share of the steps on:
+            ``{"from": 0.0, "disc": 1.0, "gen": 1.0, "ce": 1.0}`` is equation 4.
         optimizer: ``"muon"`` or ``"adamw"``.
         lr: of AdamW.
         muon_lr: of Muon.
@@ -58,10 +56,9 @@ class SftConfig:
     source_weights: dict[str, float] = field(default_factory=dict)
     temperature: float = 0.02
     symmetric: bool = True
-    disc_weight: float = 1.0
-    gen_weight: float = 1.0
-    ce_weight: float = 1.0
-    contrastive_from: float = 0.0
+    phases: list[dict[str, float]] = field(
+        default_factory=lambda: [{"from": 0.0, "disc": 1.0, "gen": 1.0, "ce": 1.0}]
+    )
     optimizer: str = "adamw"
     lr: float = 5e-5
     muon_lr: float = 4e-3
@@ -95,6 +92,17 @@ class SftConfig:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
         if self.temperature <= 0:
             raise ConfigError(f"temperature={self.temperature} must be positive")
+        starts = [phase.get("from", -1.0) for phase in self.phases]
+        if not starts or starts[0] != 0 or starts != sorted(starts):
+            raise ConfigError(f"phases start at {starts}: the first at 0, the others in order")
+        for phase in self.phases:
+            if set(phase) != {"from", "disc", "gen", "ce"}:
+                raise ConfigError(f"phase {phase} needs from, disc, gen and ce, and nothing else")
+
+    def weights(self, step: int) -> dict[str, float]:
+        """Returns the weights of the losses at a step."""
+        current = [phase for phase in self.phases if phase["from"] * self.steps <= step][-1]
+        return {name: weight for name, weight in current.items() if name != "from"}
 
 
 def load_recipe(name: str, **overrides: Any) -> SftConfig:

@@ -173,11 +173,9 @@ class Sft:
         for group, base in zip(groups, self._base_lrs, strict=True):
             group["lr"] = base * factor
         losses = self.losses(batch)
-        on = float(self.step >= config.contrastive_from * config.steps)
-        total = config.ce_weight * losses["ce"] + on * (
-            config.disc_weight * losses["disc"] + config.gen_weight * losses["gen"]
-        )
-        total.backward()
+        weights = config.weights(self.step)
+        # A weight of 0 leaves the loss out, so that a loss that is not yet finite cannot spoil the sum.
+        torch.stack([w * losses[name] for name, w in weights.items() if w]).sum().backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         for optimizer in self.optimizers:
             optimizer.step()

@@ -7,7 +7,8 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -68,12 +69,16 @@ class IngestReport:
         failed: what could not be read or encoded.
         skipped: what was left out on purpose.
         seconds: how long it took.
+        kinds: documents written, per kind.
+        flagged: generations whose gen vector was mended, per issue.
     """
 
     indexed: int
     failed: tuple[Failure, ...]
     skipped: tuple[Skipped, ...]
     seconds: float
+    kinds: Mapping[str, int]
+    flagged: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,8 @@ def ingest(
     if max_page_pixels is None:
         max_page_pixels = getattr(encoder, "max_image_pixels", None)
     started = time.perf_counter()
-    indexed, failed, skipped = 0, list[Failure](), list[Skipped]()
+    kinds, flagged = Counter[str](), Counter[str]()
+    failed, skipped = list[Failure](), list[Skipped]()
     items = documents(paths, max_page_pixels=max_page_pixels)
     with tqdm(desc="indexing", unit=" documents", disable=not show_progress) as bar:
         while window := list(itertools.islice(items, batch_size)):
@@ -169,19 +175,23 @@ def ingest(
             failed += [item for item in window if isinstance(item, Failure)]
             found = [item for item in window if isinstance(item, Document)]
             written, refused = _write(encoder, index, found, mode)
-            indexed, failed = indexed + written, failed + refused
-            bar.update(written)
+            failed += refused
+            kinds.update(document.kind for document, _ in written)
+            flagged.update(embedding.gen_issue for _, embedding in written if embedding.gen_issue)
+            bar.update(len(written))
             if progress is not None:
-                progress(Progress(indexed, len(failed), len(skipped), found[-1].key if found else ""))
-    return IngestReport(indexed, tuple(failed), tuple(skipped), time.perf_counter() - started)
+                last = found[-1].key if found else ""
+                progress(Progress(kinds.total(), len(failed), len(skipped), last))
+    seconds = time.perf_counter() - started
+    return IngestReport(kinds.total(), tuple(failed), tuple(skipped), seconds, dict(kinds), dict(flagged))
 
 
 def _write(
     encoder: Encoder, index: QdrantIndex, found: Sequence[Document], mode: Mode
-) -> tuple[int, list[Failure]]:
-    """Encodes and writes one window; returns how many were written, and the others."""
+) -> tuple[list[tuple[Document, Embedding]], list[Failure]]:
+    """Encodes and writes one window; returns what was written, and what was not."""
     if not found:
-        return 0, []
+        return [], []
     results = encoder.encode_document([document.input for document in found], mode=mode, on_error="return")
     good: list[tuple[Document, Embedding]] = []
     failed: list[Failure] = []
@@ -191,15 +201,17 @@ def _write(
         else:
             failed.append(Failure(document.key, document.uri, result))
     try:
-        return index.upsert(*_columns(good)), failed
+        index.upsert(*_columns(good))
     except InputError:  # one vector is NaN, say: find out whose, and write the others
-        written = 0
+        written: list[tuple[Document, Embedding]] = []
         for document, embedding in good:
             try:
-                written += index.upsert([document], [embedding])
+                index.upsert([document], [embedding])
+                written.append((document, embedding))
             except InputError as error:
                 failed.append(Failure(document.key, document.uri, error))
         return written, failed
+    return good, failed
 
 
 def _columns(pairs: Sequence[tuple[Document, Embedding]]) -> tuple[list[Document], list[Embedding]]:

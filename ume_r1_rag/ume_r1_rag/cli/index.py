@@ -23,7 +23,7 @@ from ume_r1_rag.cli.screen import clean, pad
 from ume_r1_rag.types import ItemKind, Mode
 
 if TYPE_CHECKING:
-    from ume_r1_rag.cli.store import Tally
+    from ume_r1_rag.index import QdrantIndex
     from ume_r1_rag.ingest import IngestReport
 
 EXAMPLES = """\b
@@ -61,11 +61,11 @@ def index(
     """
     thinking = budget(think) or "full"
     from ume_r1_rag.cli.model import load_encoder
-    from ume_r1_rag.cli.store import open_tally
+    from ume_r1_rag.cli.store import create_index
     from ume_r1_rag.ingest import ingest
 
     encoder = load_encoder(model, preset, thinking, batch_size=batch_size)
-    with open_tally(path, url, collection, encoder.fingerprint) as target:
+    with create_index(path, url, collection, encoder.fingerprint) as target:
         report = ingest(
             encoder, target, paths, mode, batch_size=batch_size, show_progress=sys.stderr.isatty()
         )
@@ -74,17 +74,19 @@ def index(
         raise typer.Exit(1)
 
 
-def _summary(report: IngestReport, target: Tally) -> str:
+def _summary(report: IngestReport, target: QdrantIndex) -> str:
     info = target.info()
-    kinds = ", ".join(f"{kind} {target.kinds[kind]}" for kind in get_args(ItemKind) if target.kinds[kind])
+    kinds = ", ".join(f"{kind} {report.kinds[kind]}" for kind in get_args(ItemKind) if kind in report.kinds)
     held = f"{info.points}: {info.coverage['disc']} with disc, {info.coverage['gen']} with gen"
     lines = [
         f"indexed  {report.indexed} documents in {report.seconds:.1f} s{f': {kinds}' if kinds else ''}",
         f"into     {clean(info.collection)} in {clean(info.location)}, which now holds {held}",
     ]
-    if target.issues:
-        issues = ", ".join(f"{issue} {count}" for issue, count in target.issues.most_common())
-        lines.append(f"flagged  {target.issues.total()} generations, whose gen vectors were mended: {issues}")
+    if report.flagged:
+        issues = ", ".join(f"{issue} {count}" for issue, count in sorted(report.flagged.items()))
+        lines.append(
+            f"flagged  {sum(report.flagged.values())} generations, whose gen vectors were mended: {issues}"
+        )
     if report.skipped:
         reasons = Counter(item.reason for item in report.skipped)
         lines.append(f"skipped  {len(report.skipped)}")

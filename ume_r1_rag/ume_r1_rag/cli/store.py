@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +11,6 @@ import typer
 
 from ume_r1_rag.cli.options import DEFAULT_PATH
 from ume_r1_rag.index import QdrantIndex
-from ume_r1_rag.types import Document, Embedding
-
-
-class Tally(QdrantIndex):
-    """An index that counts what is written to it, for the report at the end.
-
-    Attributes:
-        kinds: documents per kind.
-        issues: flagged generations per issue.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        """Opens the index; see ``QdrantIndex``."""
-        self.kinds: Counter[str] = Counter()
-        self.issues: Counter[str] = Counter()
-        super().__init__(**options)
-
-    def upsert(self, documents: Iterable[Document], embeddings: Iterable[Embedding]) -> int:
-        """Writes and counts."""
-        documents, embeddings = list(documents), list(embeddings)
-        count = super().upsert(documents, embeddings)
-        self.kinds.update(document.kind for document in documents)
-        self.issues.update(e.gen_issue for e in embeddings if e.gen_issue)
-        return count
 
 
 def place(path: Path | None, url: str | None) -> dict[str, Any]:
@@ -65,11 +40,13 @@ def open_index(path: Path | None, url: str | None, collection: str) -> QdrantInd
     return QdrantIndex(collection=collection, **place(path, url))
 
 
-def open_tally(path: Path | None, url: str | None, collection: str, fingerprint: Mapping[str, Any]) -> Tally:
+def create_index(
+    path: Path | None, url: str | None, collection: str, fingerprint: Mapping[str, Any]
+) -> QdrantIndex:
     """Returns an index to be written, made if it is absent.
 
     Raises:
         IndexMismatch: it was written by another encoder.
         IndexLocked: another process holds it.
     """
-    return Tally(collection=collection, fingerprint=fingerprint, **place(path, url))
+    return QdrantIndex(collection=collection, fingerprint=fingerprint, **place(path, url))
