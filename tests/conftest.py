@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+
+# Tests are no package; helpers that are more than a fixture stand beside this file.
+sys.path.append(str(Path(__file__).parent))
+import official
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,4 +33,10 @@ def nano_encoder():
     """The model in the package, loaded once for all tests; they may not change it."""
     from ume_r1_rag import UmeR1Encoder
 
-    return UmeR1Encoder("nano")
+    return UmeR1Encoder("nano", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def official_checkpoint(tmp_path_factory):
+    """A tiny random checkpoint in the layout of the released ones; see ``official.py``."""
+    return official.build(tmp_path_factory.mktemp("official"))

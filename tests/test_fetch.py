@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ume_r1_rag import fetch as fetch_module
 from ume_r1_rag.errors import ConfigError, FetchError, InputError
-from ume_r1_rag.fetch import Fetcher
+from ume_r1_rag.media import fetch as fetch_module
 from ume_r1_rag.media import load_image
+from ume_r1_rag.media.fetch import Fetcher
 
 _OUT = io.BytesIO()
 Image.effect_noise((40, 30), 80).convert("RGB").save(_OUT, "PNG")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.fusion import convex, reciprocal_rank
+from ume_r1_rag.retriever.fusion import convex, reciprocal_rank
 
 IDS = st.sampled_from([f"id{number}" for number in range(8)])
 SPACES = ("disc", "gen", "text")

@@ -9,7 +9,7 @@ import pytest
 
 from ume_r1_rag.errors import ConfigError, IndexLocked, IndexMismatch, InputError
 from ume_r1_rag.index import QdrantIndex, to_filter
-from ume_r1_rag.payload import point_id
+from ume_r1_rag.index.payload import point_id
 from ume_r1_rag.types import Document, Embedding, MultimodalInput
 
 D = 4

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ume_r1_rag.errors import BackendError, InputError
 from ume_r1_rag.inputs import split_batch, to_input, to_inputs
-from ume_r1_rag.mediatype import (
+from ume_r1_rag.media.mediatype import (
     IMAGE_EXTENSIONS,
     VIDEO_EXTENSIONS,
     content_type_fits,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ume_r1_rag import payload
+from ume_r1_rag.index import payload
 from ume_r1_rag.types import Document, Embedding, MultimodalInput
 
 PAGE = Document(

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ume_r1_rag.errors import ConfigError, IndexMismatch
-from ume_r1_rag.fusion import convex, reciprocal_rank
 from ume_r1_rag.index import QdrantIndex
-from ume_r1_rag.payload import point_id
+from ume_r1_rag.index.payload import point_id
 from ume_r1_rag.retriever import Retriever
+from ume_r1_rag.retriever.fusion import convex, reciprocal_rank
 from ume_r1_rag.types import Document, Embedding, Encoder, MultimodalInput
 
 D = 8

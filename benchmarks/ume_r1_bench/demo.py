@@ -228,7 +228,7 @@ def _quoted(reasoning: str | None, summary: str | None) -> str:
 
 def _page(answers: Sequence[Answer], documents: int) -> str:
     from ume_r1_rag.media import load_image, thumbnail
-    from ume_r1_rag.page import Section, render_results
+    from ume_r1_rag.results_page import Section, render_results
 
     sections = []
     for answer in answers:

@@ -129,8 +129,8 @@ class WorldReport:
         meta = self.meta
         lines.append(
             f"\nhit@1 [95 % Wilson interval]; model {meta.get('model')} ({meta.get('weights', '')[:12]}), "
-            f"split {meta.get('split')}, world seed {meta.get('seed')}, control {meta.get('control') or 'none'}, "
-            f"{meta.get('seconds', 0):.0f} s"
+            f"split {meta.get('split')}, world seed {meta.get('seed')}, "
+            f"control {meta.get('control') or 'none'}, {meta.get('seconds', 0):.0f} s"
         )
         lines += [f"{'reached' if reached else 'MISSED '}  {text}" for text, reached in self.bars()]
         return "\n".join(lines)

@@ -19,7 +19,7 @@ from ume_r1_rag.template import INSTRUCTIONS, Preset, get_preset, instruct
 from ume_r1_rag.types import Embedding, Inputs, Mode, MultimodalInput, Think, check_mode, check_think
 
 if TYPE_CHECKING:
-    from ume_r1_rag.fetch import Fetcher
+    from ume_r1_rag.media.fetch import Fetcher
 
 OnError = Literal["raise", "return"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ume_r1_rag.errors import ConfigError, InputError, UmeR1Error
-from ume_r1_rag.mediatype import kind_of_name
-from ume_r1_rag.payload import CONTENT_HASH, unicode_text
+from ume_r1_rag.index.payload import CONTENT_HASH, unicode_text
+from ume_r1_rag.media.mediatype import kind_of_name
 from ume_r1_rag.template import INSTRUCTIONS, PRESETS
 from ume_r1_rag.types import Document, Embedding, Encoder, ItemKind, Mode, MultimodalInput, check_mode
 

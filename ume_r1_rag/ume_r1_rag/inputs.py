@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ume_r1_rag.describe import describe, is_pil_image, shorten
 from ume_r1_rag.errors import InputError, UmeR1Error
-from ume_r1_rag.mediatype import SNIFF_BYTES, kind_of_name, kind_of_url, kinds_of_bytes
+from ume_r1_rag.media.mediatype import SNIFF_BYTES, kind_of_name, kind_of_url, kinds_of_bytes
 from ume_r1_rag.types import Document, MultimodalInput
 
 if TYPE_CHECKING:
-    from ume_r1_rag.mediatype import MediaKind
+    from ume_r1_rag.media.mediatype import MediaKind
 
 _KEYS = ("text", "image", "video", "instruction")
 _LONGEST_PATH = 1024

@@ -188,7 +188,7 @@ def _default_model() -> dict[str, Any]:
 
 def _settings() -> dict[str, Any]:
     from ume_r1_rag.describe import describe_url
-    from ume_r1_rag.fetch import Fetcher
+    from ume_r1_rag.media.fetch import Fetcher
 
     url = os.environ.get("QDRANT_URL")
     names = ("UME_R1_MODEL", "UME_R1_PATH", "UME_R1_COLLECTION", "UME_R1_PRESET", "HF_HUB_OFFLINE")

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from ume_r1_rag.payload import unicode_text
+from ume_r1_rag.index.payload import unicode_text
 
 _CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """All that can move a cursor, colour the rest or turn its direction; the line feed is spared."""

@@ -21,8 +21,8 @@ from ume_r1_rag.cli.options import (
     check_target,
 )
 from ume_r1_rag.cli.screen import Align, clean, columns, fit, table, to_json, width, wrap
-from ume_r1_rag.fusion import Fusion
 from ume_r1_rag.retriever import SearchMode
+from ume_r1_rag.retriever.fusion import Fusion
 
 if TYPE_CHECKING:
     from ume_r1_rag.retriever import SearchResult
@@ -229,7 +229,7 @@ def _as_dict(shown: str, found: SearchResult, model: str) -> dict[str, Any]:
 
 def _write_page(target: Path, shown: str, asked: MultimodalInput, found: SearchResult, about: str) -> None:
     from ume_r1_rag.media import load_image, load_video, thumbnail
-    from ume_r1_rag.page import Section, render_results
+    from ume_r1_rag.results_page import Section, render_results
 
     small = None
     if asked.images:

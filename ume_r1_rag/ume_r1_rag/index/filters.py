@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.payload import FIELDS
+from ume_r1_rag.index.payload import FIELDS
 
 if TYPE_CHECKING:
     from qdrant_client import models

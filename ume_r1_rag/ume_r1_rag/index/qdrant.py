@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ume_r1_rag import payload as payloads
 from ume_r1_rag.errors import ConfigError, IndexMismatch, InputError
+from ume_r1_rag.index import payload as payloads
 from ume_r1_rag.index import schema
 from ume_r1_rag.index.connection import connect
 from ume_r1_rag.index.filters import to_filter

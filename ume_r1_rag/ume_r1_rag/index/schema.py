@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from ume_r1_rag.errors import IndexMismatch
-from ume_r1_rag.payload import jsonable
+from ume_r1_rag.index.payload import jsonable
 from ume_r1_rag.types import Space
 
 if TYPE_CHECKING:

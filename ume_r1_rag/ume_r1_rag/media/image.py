@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from ume_r1_rag.fetch import Fetcher
+    from ume_r1_rag.media.fetch import Fetcher
     from ume_r1_rag.types import ImageSource
 
 # No EPS (runs Ghostscript), no PDF, no WMF, and none of the rarities whose parsers see few eyes.

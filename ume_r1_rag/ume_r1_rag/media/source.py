@@ -13,9 +13,9 @@ from ume_r1_rag.describe import describe
 from ume_r1_rag.errors import InputError
 
 if TYPE_CHECKING:
-    from ume_r1_rag.fetch import Fetcher
+    from ume_r1_rag.media.fetch import Fetcher
     from ume_r1_rag.media.limits import MediaLimits
-    from ume_r1_rag.mediatype import MediaKind
+    from ume_r1_rag.media.mediatype import MediaKind
 
 
 def open_source(source: Any, kind: MediaKind, limits: MediaLimits, fetcher: Fetcher | None) -> Path | bytes:
@@ -35,7 +35,7 @@ def open_source(source: Any, kind: MediaKind, limits: MediaLimits, fetcher: Fetc
         return _not_empty(bytes(source), source, kind)
     if isinstance(source, str):
         if source.startswith(("http://", "https://")):
-            from ume_r1_rag.fetch import Fetcher
+            from ume_r1_rag.media.fetch import Fetcher
 
             return (fetcher or Fetcher.from_env()).fetch(source, kind)
         if source.startswith("data:"):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from ume_r1_rag.fetch import Fetcher
+    from ume_r1_rag.media.fetch import Fetcher
     from ume_r1_rag.types import ImageSource, VideoSource
 
 # Playlists (HLS, DASH, concat) are left out: they name further files and URLs, which FFmpeg would open.

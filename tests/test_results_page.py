@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ume_r1_rag.page import Section, render_results
-from ume_r1_rag.payload import build
+from ume_r1_rag.index.payload import build
+from ume_r1_rag.results_page import Section, render_results
 from ume_r1_rag.retriever import SearchResult
 from ume_r1_rag.types import Document, Embedding, Hit, MultimodalInput
 
@@ -239,7 +239,7 @@ def test_nothing_asked_and_nothing_found_are_pages_too():
 
 
 def test_importing_loads_nothing_heavy():
-    code = "import sys, ume_r1_rag.ingest, ume_r1_rag.page\n"
+    code = "import sys, ume_r1_rag.ingest, ume_r1_rag.results_page\n"
     code += (
         "print(*sorted({'qdrant_client', 'numpy', 'PIL', 'llama_index', 'tqdm', 'av'} & set(sys.modules)))"
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.fusion import Fusion, check_weights, convex, reciprocal_rank
+from ume_r1_rag.retriever.fusion import Fusion, check_weights, convex, reciprocal_rank
 from ume_r1_rag.types import Embedding, Encoder, Hit, Inputs, Mode, Space, Think
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Retriever:
 
         ``fused`` takes the first ``candidates`` of each space and scores their union in both spaces
         exactly, so that a document found by one alone is judged like the others. A document without a gen
-        vector keeps its place by disc alone (see :func:`ume_r1_rag.fusion.convex`); ranking by ``gen``
+        vector keeps its place by disc alone (see :func:`ume_r1_rag.retriever.convex`); ranking by ``gen``
         alone cannot show it.
 
         Args:

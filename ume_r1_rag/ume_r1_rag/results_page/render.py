@@ -18,8 +18,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ume_r1_rag.payload import thumbnail as stored_thumbnail
-from ume_r1_rag.payload import unicode_text
+from ume_r1_rag.index.payload import thumbnail as stored_thumbnail
+from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.retriever import SearchResult
 from ume_r1_rag.types import Hit
 

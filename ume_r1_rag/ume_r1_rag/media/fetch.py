@@ -23,10 +23,10 @@ from urllib.parse import urljoin, urlsplit
 
 from ume_r1_rag.describe import describe_url, shorten
 from ume_r1_rag.errors import ConfigError, FetchError
-from ume_r1_rag.mediatype import SNIFF_BYTES, content_type_fits, kinds_of_bytes
+from ume_r1_rag.media.mediatype import SNIFF_BYTES, content_type_fits, kinds_of_bytes
 
 if TYPE_CHECKING:
-    from ume_r1_rag.mediatype import MediaKind
+    from ume_r1_rag.media.mediatype import MediaKind
 
 _Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
