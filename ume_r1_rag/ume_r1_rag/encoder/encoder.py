@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ume_r1_rag.backends.base import Backend, Media, Request, Sampling
 from ume_r1_rag.checkpoints import NANO, resolve_model, weights_digest
+from ume_r1_rag.encoder.fingerprint import digest, make_fingerprint
+from ume_r1_rag.encoder.plan import Plan
 from ume_r1_rag.errors import ConfigError, EncodeErrors, MissingExtra, UmeR1Error
-from ume_r1_rag.fingerprint import digest, make_fingerprint
 from ume_r1_rag.inputs import to_inputs
-from ume_r1_rag.plan import Plan
 from ume_r1_rag.template import INSTRUCTIONS, Preset, get_preset, instruct
 from ume_r1_rag.types import Embedding, Inputs, Mode, MultimodalInput, Think, check_mode, check_think
 
