@@ -188,9 +188,9 @@ def test_orthogonalize_flattens_the_spectrum() -> None:
 
 
 def test_learning_rate_rises_stays_and_falls_to_zero() -> None:
-    factors = [lr_factor(step, 100, 10, 0.5) for step in range(101)]
+    factors = [lr_factor(step, 100, 10, [[0.5, 1.0], [1.0, 0.0]]) for step in range(101)]
     assert factors[0] == pytest.approx(0.1)
-    assert factors[10:50] == [1.0] * 40
+    assert factors[10:51] == [1.0] * 41
     assert factors[100] == 0.0
     assert all(a >= b for a, b in itertools.pairwise(factors))
 

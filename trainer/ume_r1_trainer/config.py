@@ -28,13 +28,14 @@ class SftConfig:
         temperature: of both contrastive losses.
         symmetric: average both directions of the contrastive losses.
         phases: weights of the three losses over the run, each phase from a share of the steps on:
-            ``{"from": 0.0, "disc": 1.0, "gen": 1.0, "ce": 1.0}`` is equation 4.
+            ``{"from": 0.0, "disc": 1.0, "gen": 1.0, "ce": 1.0}`` is equation 4. A phase may have
+            ``sources``, which then stand in for ``source_weights``.
         optimizer: ``"muon"`` or ``"adamw"``.
         lr: of AdamW.
         muon_lr: of Muon.
         weight_decay: of both.
         warmup: steps of linear warm-up.
-        decay_from: share of the steps from which the learning rate falls to 0.
+        lr_knots: ``[share of the steps, factor of the learning rate]``, straight lines between them.
         clip: largest gradient norm.
         freeze_vision: train the language model and the merger only, as officially.
         dtype: of the computation, ``"float32"`` or ``"bfloat16"`` (autocast).
@@ -56,7 +57,7 @@ class SftConfig:
     source_weights: dict[str, float] = field(default_factory=dict)
     temperature: float = 0.02
     symmetric: bool = True
-    phases: list[dict[str, float]] = field(
+    phases: list[dict[str, Any]] = field(
         default_factory=lambda: [{"from": 0.0, "disc": 1.0, "gen": 1.0, "ce": 1.0}]
     )
     optimizer: str = "adamw"
@@ -64,7 +65,7 @@ class SftConfig:
     muon_lr: float = 4e-3
     weight_decay: float = 0.0
     warmup: int = 50
-    decay_from: float = 0.5
+    lr_knots: list[list[float]] = field(default_factory=lambda: [[0.5, 1.0], [1.0, 0.0]])
     clip: float = 1.0
     freeze_vision: bool = False
     dtype: str = "float32"
@@ -96,13 +97,22 @@ class SftConfig:
         if not starts or starts[0] != 0 or starts != sorted(starts):
             raise ConfigError(f"phases start at {starts}: the first at 0, the others in order")
         for phase in self.phases:
-            if set(phase) != {"from", "disc", "gen", "ce"}:
-                raise ConfigError(f"phase {phase} needs from, disc, gen and ce, and nothing else")
+            if set(phase) - {"sources"} != {"from", "disc", "gen", "ce"}:
+                raise ConfigError(
+                    f"phase {phase} needs from, disc, gen and ce, may have sources, and no more"
+                )
+        shares = [knot[0] for knot in self.lr_knots if len(knot) == 2]
+        if not shares or len(shares) < len(self.lr_knots) or shares != sorted(shares):
+            raise ConfigError(f"lr_knots={self.lr_knots} must be [share, factor] pairs in order of share")
+
+    def phase(self, step: int) -> int:
+        """Returns the number of the phase that a step is in."""
+        return len([phase for phase in self.phases if phase["from"] * self.steps <= step]) - 1
 
     def weights(self, step: int) -> dict[str, float]:
         """Returns the weights of the losses at a step."""
-        current = [phase for phase in self.phases if phase["from"] * self.steps <= step][-1]
-        return {name: weight for name, weight in current.items() if name != "from"}
+        phase = self.phases[self.phase(step)]
+        return {name: phase[name] for name in ("ce", "disc", "gen")}
 
 
 def load_recipe(name: str, **overrides: Any) -> SftConfig:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -32,9 +33,14 @@ def _adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.95))
 
 
-def lr_factor(step: int, steps: int, warmup: int, decay_from: float) -> float:
-    """Returns the learning rate's factor: warm-up, constant, linear decay to 0 from a share of the run."""
-    if step < warmup:
-        return (step + 1) / warmup
-    start = decay_from * steps
-    return 1.0 if step < start else max(0.0, (steps - step) / max(1.0, steps - start))
+def lr_factor(step: int, steps: int, warmup: int, knots: Sequence[Sequence[float]]) -> float:
+    """Returns the learning rate's factor at a step.
+
+    Args:
+        step: from 0.
+        steps: of the whole run.
+        warmup: steps of a linear rise from 0 that come first.
+        knots: ``(share of the steps, factor)`` in order; straight lines between them, flat outside.
+    """
+    shares, factors = zip(*knots, strict=True)
+    return min(1.0, (step + 1) / warmup) * float(np.interp(step / steps, shares, factors))

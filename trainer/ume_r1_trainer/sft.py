@@ -122,19 +122,18 @@ class Sft:
         )
         self._base_lrs = [group["lr"] for o in self.optimizers for group in o.param_groups]
         self.collate = Collator(self.processor, get_preset(config.preset), self.records.path.parent)
-        self.sampler = SourceSampler(
-            self.records.datasets,
-            config.batch_size,
-            config.block_size,
-            config.seed,
-            config.source_weights or None,
-        )
+        weights = [phase.get("sources", config.source_weights) or None for phase in config.phases]
+        # A phase with the same sources goes on where the one before it stopped.
+        self.samplers = [
+            SourceSampler(self.records.datasets, config.batch_size, config.block_size, seed, own)
+            for own, seed in zip(weights, self._sampler_seeds(), strict=True)
+        ]
         self._check_options()
         self._resume()
 
     def batch(self, step: int) -> PairBatch:
         """Returns the batch of a step; a function of the step and the seed alone."""
-        source, rows = self.sampler.batch(step)
+        source, rows = self.samplers[self.config.phase(step)].batch(step)
         pairs = [self.records[row] for row in rows]
         return PairBatch(
             source,
@@ -168,7 +167,7 @@ class Sft:
     def train_step(self, batch: PairBatch) -> dict[str, Any]:
         """Makes one optimiser step and returns its figures."""
         config = self.config
-        factor = lr_factor(self.step, config.steps, config.warmup, config.decay_from)
+        factor = lr_factor(self.step, config.steps, config.warmup, config.lr_knots)
         groups = [group for o in self.optimizers for group in o.param_groups]
         for group, base in zip(groups, self._base_lrs, strict=True):
             group["lr"] = base * factor
@@ -216,6 +215,12 @@ class Sft:
         model.save_pretrained(directory)
         self.processor.save_pretrained(directory)
         return directory
+
+    def _sampler_seeds(self) -> list[int]:
+        seeds = [self.config.seed]
+        for number, phase in enumerate(self.config.phases[1:], 1):
+            seeds.append(self.config.seed + number if "sources" in phase else seeds[-1])
+        return seeds
 
     def _batches(self, start: int, end: int) -> Iterator[PairBatch]:
         # One thread ahead: decoding and patching overlap with the step that runs.
