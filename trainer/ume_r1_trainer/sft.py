@@ -167,6 +167,7 @@ class Sft:
     def train_step(self, batch: PairBatch) -> dict[str, Any]:
         """Makes one optimiser step and returns its figures."""
         config = self.config
+        self._enter_phase()
         factor = lr_factor(self.step, config.steps, config.warmup, config.lr_knots)
         groups = [group for o in self.optimizers for group in o.param_groups]
         for group, base in zip(groups, self._base_lrs, strict=True):
@@ -215,6 +216,15 @@ class Sft:
         model.save_pretrained(directory)
         self.processor.save_pretrained(directory)
         return directory
+
+    def _enter_phase(self) -> None:
+        thetas = [
+            p["rope_theta"]
+            for p in self.config.phases[: self.config.phase(self.step) + 1]
+            if "rope_theta" in p
+        ]
+        if thetas and thetas[-1] != self.model.config.get_text_config().rope_parameters["rope_theta"]:
+            nano.set_rope_theta(self.model, thetas[-1])
 
     def _sampler_seeds(self) -> list[int]:
         seeds = [self.config.seed]
