@@ -228,7 +228,7 @@ def test_search_finds_the_model_and_the_think_budget_by_itself(filled, loaded):
     assert lines[1].startswith("fused (convex): nano, 5 documents in ume_r1, ")
     head = next(line for line in lines if line.startswith("#"))
     assert head.split() == ["#", "score", "disc", "gen", "document", "page", "summary"]
-    assert "two.pdf" in done.stdout
+    assert "  two.pdf" in done.stdout
     assert "\x1b" not in done.stdout
     assert "evil[31m.png" in done.stdout
     assert max(len(line) for line in lines) <= 100
@@ -246,7 +246,7 @@ def test_search_by_picture_as_json_and_as_page(filled, loaded, tmp_path):
     assert (found["query"], found["mode"], found["fusion"]) == ("evil[31m.png", "disc", None)
     first, second = found["hits"]
     # The picture itself: encoded as the documents were, it has their vector.
-    assert first["key"] == ESCAPE
+    assert (first["key"], first["title"]) == (str((files / ESCAPE).resolve()), ESCAPE)
     assert first["score"] == pytest.approx(1, abs=1e-4)
     assert (first["rank"], second["rank"], first["kind"]) == (1, 2, "image")
     html = page.read_text(encoding="utf-8")

@@ -11,13 +11,19 @@ from ume_r1_rag.retriever import SearchResult
 from ume_r1_rag.types import Embedding, Hit
 
 
+def hit(name):
+    title, _, page = name.partition("#page=")
+    stored = {"ume_title": title, "ume_page": int(page) if page else None}
+    return Hit(f"/where/ever/{name}", 0.5, {}, stored)
+
+
 def answer(gold, **first):
-    """An answer whose hits per mode are the given keys, joined by commas."""
+    """An answer whose hits per mode are the given names, joined by commas."""
     results = {}
     for mode, keys in first.items():
-        hits = tuple(Hit(key, 0.5, {}, {}) for key in keys.split(","))
+        hits = tuple(hit(name) for name in keys.split(","))
         results[mode] = SearchResult(hits, Embedding(None, None), mode, None, 0.0, 0.0)
-    return Answer(Question("which one", None, "image", gold), results)
+    return Answer(Question("which one", None, "image", demo.shown(hit(gold))), results)
 
 
 def test_what_is_right_is_counted_and_what_is_wrong_is_shown():
@@ -74,6 +80,8 @@ def test_the_demo_runs_through(tmp_path, monkeypatch, capsys, nano_encoder):
     assert html.count('<section class="query"') == 8
     with QdrantIndex(tmp_path / "demo" / "index") as index:
         info = index.info()
+        known = {demo.shown(hit) for hit in index.scroll()}
     assert info.points == info.coverage["disc"] == info.coverage["gen"] == 27
     golds = [Question.read(line, tmp_path / "demo").gold for line in questions]
     assert len(set(golds)) == 8
+    assert set(golds) <= known

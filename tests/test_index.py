@@ -25,6 +25,10 @@ def document(key, **fields):
     return Document(key=key, **{"kind": "image", "input": MultimodalInput(text=key), "title": key, **fields})
 
 
+def page(number, **fields):
+    return document(f"b.pdf#page={number}", kind="page", page=number, document="b.pdf", **fields)
+
+
 def embedding(disc=None, gen=None, **fields):
     return Embedding(
         disc=None if disc is None else unit(*disc), gen=None if gen is None else unit(*gen), **fields
@@ -33,8 +37,8 @@ def embedding(disc=None, gen=None, **fields):
 
 CORPUS = [
     (document("a.png"), embedding((1, 0, 0, 0), (0, 1, 0, 0), reasoning="thinking", summary="an a")),
-    (document("b.pdf#page=1", kind="page", page=1), embedding((1, 1, 0, 0), (1, 0, 0, 0))),
-    (document("b.pdf#page=2", kind="page", page=2, metadata={"lang": "de"}), embedding((0, 0, 1, 0))),
+    (page(1), embedding((1, 1, 0, 0), (1, 0, 0, 0))),
+    (page(2, metadata={"lang": "de"}), embedding((0, 0, 1, 0))),
     (document("c.mp4", kind="clip", span_s=(0.0, 2.0)), embedding(gen=(1, 1, 0, 0))),
 ]
 

@@ -63,6 +63,11 @@ def write_clip(path, frames=6, rate=3):
         container.mux(stream.encode())
 
 
+def name(item):
+    """What a person calls a document: its title, with the page."""
+    return item.title if item.page is None else f"{item.title}#page={item.page}"
+
+
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "sub").mkdir()
@@ -78,10 +83,12 @@ def folder(tmp_path):
 
 def test_each_kind_of_file_becomes_its_documents(folder):
     items = list(documents(folder))
-    found = {item.key: item for item in items if isinstance(item, Document)}
+    found = {name(item): item for item in items if isinstance(item, Document)}
     assert list(found) == [
         "a.PNG", "b.pdf#page=1", "b.pdf#page=2", "b.pdf#page=3", "notes.md", "sub/clip.mp4", "sub/z.jpg",
     ]  # fmt: skip
+    assert [item.key for item in found.values()] == [f"{folder.resolve()}/{shown}" for shown in found]
+    assert {item.document for item in found.values() if item.page} == {f"{folder.resolve()}/b.pdf"}
     assert [item.uri for item in items if isinstance(item, Skipped)] == [str(folder / "data.bin")]
     assert [item.kind for item in found.values()] == ["image", *["page"] * 3, "text", "clip", "image"]
 
@@ -106,7 +113,7 @@ def test_pages_are_rendered_within_the_limit_and_bear_their_text(tmp_path):
     stream = b"BT /F1 24 Tf 72 700 Td (Revenue 42) Tj ET"
     (tmp_path / "text.pdf").write_bytes(_pdf_with(stream))
     (page,) = documents(tmp_path / "text.pdf", max_page_pixels=10_000)
-    assert page.key == "text.pdf#page=1"
+    assert page.key == f"{tmp_path.resolve()}/text.pdf#page=1"
     assert page.text == "Revenue 42"
     (image,) = page.input.images
     assert image.width * image.height <= 10_000
@@ -124,12 +131,12 @@ def test_broken_files_are_failures_and_the_others_go_on(folder):
     (folder / "huge.txt").write_bytes(b"x" * (MAX_TEXT_BYTES + 1))
     (folder / "latin.txt").write_bytes(b"caf\xe9")
     items = list(documents(folder))
-    failed = {item.key: item.error for item in items if isinstance(item, Failure)}
+    failed = {item.title: item.error for item in items if isinstance(item, Failure)}
     assert set(failed) == {"bad.png", "bad.pdf", "bad.mp4", "blank.txt", "empty.jpg", "huge.txt"}
     assert all(isinstance(error, InputError) for error in failed.values())
-    found = {item.key: item for item in items if isinstance(item, Document)}
+    found = {item.title + str(item.page): item for item in items if isinstance(item, Document)}
     assert len(found) == 8
-    assert found["latin.txt"].text == "caf\ufffd"
+    assert found["latin.txtNone"].text == "caf\ufffd"
 
 
 def test_one_bad_page_does_not_cost_the_others(folder, monkeypatch):
@@ -144,9 +151,10 @@ def test_one_bad_page_does_not_cost_the_others(folder, monkeypatch):
 
     monkeypatch.setattr(PdfPages, "render", breaks)
     first, second, third = documents(folder / "b.pdf")
-    assert (first.key, third.key) == ("b.pdf#page=1", "b.pdf#page=3")
+    assert (name(first), name(third)) == ("b.pdf#page=1", "b.pdf#page=3")
     assert isinstance(second, Failure)
-    assert second.key == "b.pdf#page=2"
+    assert second.title == "b.pdf#page=2"
+    assert second.key == f"{folder.resolve()}/b.pdf#page=2"
     assert "ZeroDivisionError: odd page" in str(second.error)
 
 
@@ -158,10 +166,10 @@ def test_symlink_loops_end_and_odd_files_are_named(folder):
     os.mkfifo(folder / "pipe.txt")
     items = list(documents(folder))
     keys = [item.key for item in items if isinstance(item, Document)]
-    assert len(keys) == len(set(keys)) == 8
-    assert "copy.png" in keys
+    assert len(keys) == len(set(keys)) == 7
     reasons = {Path(item.uri).name: item.reason for item in items if isinstance(item, Skipped)}
     assert reasons == {
+        "copy.png": "a second path to a file that was read already",
         "data.bin": "unknown extension '.bin'",
         "gone.png": "a link that leads nowhere",
         "self": "a link that leads nowhere",
@@ -176,25 +184,38 @@ def test_names_that_are_no_unicode_get_a_key_all_the_same(tmp_path):
     except OSError:
         pytest.skip("this file system knows only Unicode")
     (item,) = documents(tmp_path)
-    assert item.key == r"caf\udce9.txt"
+    assert item.key == f"{tmp_path.resolve()}/" + r"caf\udce9.txt"
     (item.uri + item.title).encode()
 
 
 def test_files_given_themselves_go_by_their_name(folder):
-    found = [item.key for item in documents([folder / "sub" / "z.jpg", str(folder / "notes.md")])]
+    found = [item.title for item in documents([folder / "sub" / "z.jpg", str(folder / "notes.md")])]
     assert found == ["z.jpg", "notes.md"]
     (failure,) = documents(folder / "absent.pdf")
     assert isinstance(failure, Failure)
     assert "does not exist" in str(failure.error)
 
 
-def test_a_key_that_two_files_would_share_is_a_failure(folder):
+def test_files_of_one_name_in_two_folders_are_two_documents(folder, encoder, index):
     (folder / "other").mkdir()
     (folder / "other" / "z.jpg").write_bytes((folder / "sub" / "z.jpg").read_bytes())
-    first, second, third = documents([folder / "sub" / "z.jpg", folder / "other", folder / "sub" / "z.jpg"])
-    assert first.key == third.key == "z.jpg"
-    assert isinstance(second, Failure)
-    assert "index the folder that holds both" in str(second.error)
+    for place in ("other", "sub"):
+        ingest(encoder, index, folder / place, "disc")
+    hits = list(index.scroll({"kind": "image"}))
+    assert {hit.key for hit in hits} == {f"{folder.resolve()}/{place}/z.jpg" for place in ("other", "sub")}
+    assert {hit.payload["ume_title"] for hit in hits} == {"z.jpg"}
+
+
+def test_a_file_is_one_document_whichever_way_it_is_reached(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "latest").symlink_to(folder / "sub" / "z.jpg")
+    (folder / "linked").symlink_to(folder / "sub", target_is_directory=True)
+    ways = ["latest", "sub/z.jpg", folder / "linked" / "z.jpg", folder / "sub" / ".." / "sub" / "z.jpg"]
+    unknown, found, *again = documents(ways)
+    assert isinstance(unknown, Skipped)
+    assert isinstance(found, Document)
+    assert [item.reason for item in again] == ["a second path to a file that was read already"] * 2
+    assert {next(documents(way)).key for way in ways[1:]} == {found.key}
 
 
 def test_documents_stream(folder, monkeypatch):
@@ -229,15 +250,15 @@ def test_ingest_writes_all_that_can_be_and_reports_the_rest(folder, encoder, ind
     seen = []
     report = ingest(encoder, index, folder, batch_size=4, progress=seen.append)
     assert report.indexed == index.count() == 7
-    assert sorted(one.key for one in report.failed) == ["bad.png", "nan.txt", "refused.txt"]
+    assert sorted(one.title for one in report.failed) == ["bad.png", "nan.txt", "refused.txt"]
     assert all(isinstance(one.error, InputError) for one in report.failed)
     assert [Path(one.uri).name for one in report.skipped] == ["data.bin"]
     assert report.seconds > 0
     assert index.coverage() == {"disc": 7, "gen": 7}
-    assert seen[-1] == Progress(7, 3, 1, "sub/z.jpg")
+    assert seen[-1] == Progress(7, 3, 1, f"{folder.resolve()}/sub/z.jpg")
     assert max(map(len, encoder.windows)) <= 4
-    (hit,) = index.retrieve(["b.pdf#page=2"])
-    assert (hit.payload["ume_document"], hit.payload["ume_page"]) == ("b.pdf", 2)
+    (hit,) = index.retrieve([f"{folder.resolve()}/b.pdf#page=2"])
+    assert (hit.payload["ume_document"], hit.payload["ume_page"]) == (f"{folder.resolve()}/b.pdf", 2)
     assert len(hit.payload["ume_content_hash"]) == 64
     assert "ume_metadata" not in hit.payload
 
@@ -247,7 +268,7 @@ def test_pages_are_rendered_as_large_as_the_encoder_can_see(folder, encoder, ind
     assert index.coverage() == {"disc": 3, "gen": 0}
     for one in encoder.windows[0]:
         assert one.images[0].width * one.images[0].height <= encoder.max_image_pixels
-    assert len(index.retrieve(["b.pdf#page=1"])[0].payload["ume_thumbnail"]) > 100
+    assert len(index.retrieve([f"{folder.resolve()}/b.pdf#page=1"])[0].payload["ume_thumbnail"]) > 100
 
 
 def test_a_second_run_changes_nothing(folder, encoder, index):

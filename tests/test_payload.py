@@ -3,6 +3,7 @@
 import json
 import math
 import uuid
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ PAGE = Document(
     text="Revenue 12",
     page=2,
     thumbnail=b"\xff\xd8thumb",
+    document="reports/q3.pdf",
     metadata={"author": "Ada", "content_hash": "ab12", "caption": "a chart"},
 )
 
@@ -168,12 +170,12 @@ def test_a_broken_thumbnail_is_none(stored):
     assert payload.thumbnail({"ume_thumbnail": stored}) is None
 
 
-def test_only_the_part_of_a_file_has_a_fragment_to_lose():
-    picture = Document(key="odd#page=2", kind="image", input=PAGE.input)
-    assert payload.document_key(picture) == "odd#page=2"
-    assert payload.document_key(PAGE) == "reports/q3.pdf"
-    clip = Document(key="a.mp4#t=0,2.5", kind="clip", input=PAGE.input, span_s=(0.0, 2.5))
-    assert payload.document_key(clip) == "a.mp4"
+def test_keys_are_not_parsed_for_the_file_behind_them():
+    odd = Document(key="odd#page=2", kind="page", input=PAGE.input, page=2)
+    assert built(odd)["ume_document"] == "odd#page=2"
+    part = replace(odd, document="odd")
+    stored = built(part)
+    assert stored["ume_document"] == stored["ref_doc_id"] == stored["metadata"]["document"] == "odd"
 
 
 def test_a_foreign_point_goes_by_its_id():

@@ -16,12 +16,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from ume_r1_bench.world import make_world
 from ume_r1_rag.errors import ConfigError, UmeR1Error
 from ume_r1_rag.retriever import Retriever, SearchMode, SearchResult
-from ume_r1_rag.types import MultimodalInput
+from ume_r1_rag.types import Hit, MultimodalInput
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
@@ -33,6 +33,9 @@ MODES: Final[tuple[SearchMode, ...]] = get_args(SearchMode)
 WIDTH: Final = 100
 ON_PAGE: Final = 4
 """Hits of a question on the page."""
+
+Shown: TypeAlias = tuple[str, int | None]
+"""A document's title, and its page or None."""
 
 _QUESTION: Final = 34
 _CELL: Final = 21
@@ -46,20 +49,19 @@ class Question:
         text: the words, or empty.
         image: the picture asked with, or None.
         kind: what is looked for; names the instruction.
-        gold: key of the one right document.
+        gold: title and page of the one right document.
     """
 
     text: str
     image: Path | None
     kind: str
-    gold: str
+    gold: Shown
 
     @classmethod
     def read(cls, line: dict[str, Any], root: Path) -> Question:
         """Returns the question of a line of ``questions.jsonl``."""
-        page = "" if line["page"] is None else f"#page={line['page']}"
         image = None if line["image"] is None else root / line["image"]
-        return cls(line["text"], image, line["kind"], f"{line['gold']}{page}")
+        return cls(line["text"], image, line["kind"], (line["gold"], line["page"]))
 
     @property
     def shown(self) -> str:
@@ -93,8 +95,8 @@ class Answer:
 
     def rank(self, mode: SearchMode) -> int | None:
         """Returns the rank, from 1, of the right document; None if it is not in the index."""
-        keys = [hit.key for hit in self.results[mode].hits]
-        return keys.index(self.question.gold) + 1 if self.question.gold in keys else None
+        found = [shown(hit) for hit in self.results[mode].hits]
+        return found.index(self.question.gold) + 1 if self.question.gold in found else None
 
 
 def run_demo(root: Path = ROOT) -> list[Answer]:
@@ -181,16 +183,21 @@ def closing(answers: Sequence[Answer], documents: int) -> str:
     return f"Of {len(answers)} questions right at rank 1: {counts} (guessing: {guessed:.1f})"
 
 
-def short(key: str) -> str:
-    """Returns a document's key as the table shows it: without its extension, the page as a number."""
-    name, _, page = key.partition("#page=")
-    return f"{Path(name).stem} p{page}" if page else Path(name).stem
+def shown(hit: Hit) -> Shown:
+    """Returns by what a document is known to the questions: keys are paths of this machine."""
+    return str(hit.payload.get("ume_title", hit.key)), hit.payload.get("ume_page")
+
+
+def short(document: Shown) -> str:
+    """Returns a document as the table shows it: without its extension, the page as a number."""
+    title, page = document
+    return Path(title).stem if page is None else f"{Path(title).stem} p{page}"
 
 
 def _cell(answer: Answer, mode: SearchMode) -> tuple[str, str]:
     """Returns the first hit with its mark, and where the right one is if that is another."""
     hits, rank = answer.results[mode].hits, answer.rank(mode)
-    name = short(hits[0].key) if hits else "nothing"
+    name = short(shown(hits[0])) if hits else "nothing"
     mark, below = ("✓", "") if rank == 1 else ("✗", f"right one: rank {rank}" if rank else "not found")
     return f"{mark} {name}"[: _CELL - 1], below and f"  {below}"
 
@@ -212,9 +219,9 @@ def _show_reasoning(answers: Sequence[Answer]) -> None:
     answer = max(right, key=lambda a: len(a.results["gen"].query_embedding.reasoning or ""))
     number, result = answers.index(answer) + 1, answer.results["gen"]
     query, hit = result.query_embedding, result.hits[0]
-    print(f"How the model reasoned about question {number}, “{answer.question.shown}”:")
+    print(textwrap.fill(f"How the model reasoned about question {number}, “{answer.question.shown}”:", WIDTH))
     print(_quoted(query.reasoning, query.summary))
-    print(f"\nand about {short(hit.key)}, which gen puts first (cosine {hit.score:.3f}):")
+    print(f"\nand about {short(shown(hit))}, which gen puts first (cosine {hit.score:.3f}):")
     print(_quoted(hit.payload.get("ume_reasoning"), hit.payload.get("ume_summary")), end="\n\n")
 
 
@@ -235,7 +242,8 @@ def _page(answers: Sequence[Answer], documents: int) -> str:
         asked, result = answer.question, answer.results["fused"]
         small = None if asked.image is None else thumbnail(load_image(asked.image))
         best = replace(result, hits=result.hits[:ON_PAGE])
-        sections.append(Section.of(asked.shown, best, small, gold=[asked.gold]))
+        right = [hit.key for hit in result.hits if shown(hit) == asked.gold]
+        sections.append(Section.of(asked.shown, best, small, gold=right))
     subtitle = f"model nano, a toy; {documents} documents. {closing(answers, documents)}."
     return render_results(sections, title="UME-R1 demo", subtitle=subtitle)
 

@@ -139,7 +139,7 @@ class Document:
     """One entry of a corpus: a page, an image, a clip or a text.
 
     Attributes:
-        key: unique and stable, e.g. ``"reports/q3.pdf#page=2"``; point ids derive from it.
+        key: unique and stable, e.g. ``"/data/reports/q3.pdf#page=2"``; point ids derive from it.
         kind: page, image, clip or text.
         input: what the encoder sees.
         uri: where the file is.
@@ -149,6 +149,7 @@ class Document:
         span_s: start and end in seconds, for clips.
         thumbnail: a small JPEG, if there is one.
         metadata: any further fields, kept and filterable.
+        document: the key of the file that this is a part of, by which parts are grouped; ``key`` if empty.
     """
 
     key: str
@@ -161,6 +162,7 @@ class Document:
     span_s: tuple[float, float] | None = None
     thumbnail: bytes | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    document: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from ume_r1_rag.cli.options import (
     UrlOption,
     budget,
 )
-from ume_r1_rag.cli.screen import clean, pad
+from ume_r1_rag.cli.screen import clean, pad, width
 from ume_r1_rag.types import ItemKind, Mode
 
 if TYPE_CHECKING:
@@ -84,15 +84,13 @@ def _summary(report: IngestReport, target: QdrantIndex) -> str:
     ]
     if report.flagged:
         issues = ", ".join(f"{issue} {count}" for issue, count in sorted(report.flagged.items()))
-        lines.append(
-            f"flagged  {sum(report.flagged.values())} generations, whose gen vectors were mended: {issues}"
-        )
+        lines.append(f"flagged  {sum(report.flagged.values())} generations: {issues}")
     if report.skipped:
         reasons = Counter(item.reason for item in report.skipped)
         lines.append(f"skipped  {len(report.skipped)}")
         lines += [f"  {clean(reason)}: {count}" for reason, count in reasons.most_common(_MOST_SKIPPED)]
     if report.failed:
         lines.append(f"failed   {len(report.failed)}")
-        size = min(40, max(len(item.key) for item in report.failed))
-        lines += [f"  {pad(clean(item.key), size)}  {clean(item.error)}" for item in report.failed]
+        size = min(40, max(width(clean(item.title)) for item in report.failed))
+        lines += [f"  {pad(clean(item.title), size)}  {clean(item.error)}" for item in report.failed]
     return "\n".join(lines)

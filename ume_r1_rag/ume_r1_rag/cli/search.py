@@ -195,9 +195,8 @@ def _explained(hit: Hit, most: int) -> list[str]:
 
 
 def _name(hit: Hit) -> str:
-    """Returns the file behind a hit: with its folders where those are known."""
-    title, document = (str(hit.payload.get(f"ume_{field}", "")) for field in ("title", "document"))
-    return clean(document if document.endswith(title) and document else title or hit.key)
+    """Returns what a user calls the file behind a hit."""
+    return clean(hit.payload.get("ume_title") or hit.key)
 
 
 def _as_dict(shown: str, found: SearchResult, model: str) -> dict[str, Any]:

@@ -17,7 +17,6 @@ import json
 import math
 import mimetypes
 import numbers
-import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -53,8 +52,6 @@ FIELDS = frozenset(
 )
 """Our payload fields, without their ``ume_`` prefix."""
 
-_FRAGMENT = re.compile(r"#(page=\d+|t=[\d.]+,[\d.]+)\Z")
-
 
 def point_id(key: str, tenant: str | None = None) -> str:
     """Returns the UUID of a document's point: uuid5 of its key, in a namespace of its tenant's own.
@@ -63,12 +60,6 @@ def point_id(key: str, tenant: str | None = None) -> str:
     """
     space = NAMESPACE if tenant is None else uuid.uuid5(NAMESPACE, f"tenant:{unicode_text(tenant)}")
     return str(uuid.uuid5(space, unicode_text(key)))
-
-
-def document_key(document: Document) -> str:
-    """Returns the key of the file behind a document: its own, without ``#page=N`` or ``#t=A,B``."""
-    part = document.page is not None or document.span_s is not None
-    return _FRAGMENT.sub("", document.key) if part else document.key
 
 
 def build(document: Document, embedding: Embedding, id: str) -> dict[str, Any]:
@@ -81,7 +72,7 @@ def build(document: Document, embedding: Embedding, id: str) -> dict[str, Any]:
     """
     content = page_content(document, embedding)
     public = _public_metadata(document)
-    parent = unicode_text(document_key(document))
+    parent = unicode_text(document.document or document.key)
     payload: dict[str, Any] = {
         **_node(document, content, public, parent, id),
         "page_content": content,
@@ -178,7 +169,7 @@ def _public_metadata(document: Document) -> dict[str, Any]:
         "title": document.title,
         "page": document.page,
         "span_s": document.span_s,
-        "document": document_key(document),
+        "document": document.document or document.key,
     }
     own = {k: v for k, v in document.metadata.items() if k != CONTENT_HASH}
     merged = {**own, **{k: v for k, v in ours.items() if v is not None and v != ""}}
