@@ -146,6 +146,34 @@ def test_only_full_commits(revision):
         resolve_model("me/mine", revision)
 
 
+def test_an_id_may_name_its_commit(hub, folder, monkeypatch):
+    named = f"me/mine@{COMMIT}"
+    for checkpoint in (resolve_model(named), resolve_model(named, COMMIT), download(named)):
+        assert (checkpoint.name, checkpoint.revision, checkpoint.path) == ("me/mine", COMMIT, folder)
+        assert checkpoint.reference == named
+    monkeypatch.setenv("UME_R1_MODEL", f"{DEFAULT_MODEL}@{COMMIT}")
+    assert resolve_model().revision == COMMIT
+    assert {call[:2] for call in hub.calls} == {("me/mine", COMMIT), (DEFAULT_MODEL, COMMIT)}
+    assert resolve_model(DEFAULT_MODEL).reference == DEFAULT_MODEL
+    assert resolve_model("nano").reference == "nano"
+    hub.there = ConnectionError("no network")
+    with pytest.raises(CheckpointError, match=f"ume-r1 download {named}"):
+        resolve_model(named)
+
+
+def test_a_commit_that_is_named_wrongly(folder, monkeypatch):
+    with pytest.raises(CheckpointError, match="me/mine@COMMIT"):
+        resolve_model("me/mine")
+    with pytest.raises(CheckpointError, match="two commits"):
+        resolve_model(f"me/mine@{COMMIT}", COMMIT[::-1])
+    for wrong in ("main", "", "a@b"):
+        with pytest.raises(CheckpointError, match="full commit"):
+            resolve_model(f"me/mine@{wrong}")
+    monkeypatch.chdir(folder.parent)
+    folder.rename(folder.with_name("mine@home"))
+    assert resolve_model("mine@home").revision is None
+
+
 def test_without_huggingface_hub(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingExtra, match=r"pip install 'ume-r1-rag\[transformers\]'"):

@@ -57,6 +57,15 @@ class Checkpoint:
     revision: str | None
     path: Path
 
+    @property
+    def reference(self) -> str:
+        """What names it anew: ``id@commit``, or the name alone where that is enough."""
+        return _reference(self.name, self.revision)
+
+
+def _reference(name: str, commit: str | None) -> str:
+    return name if commit in (None, REVISIONS.get(name)) else f"{name}@{commit}"
+
 
 def nano_path() -> Path:
     """Returns the folder of the checkpoint inside the package.
@@ -78,9 +87,9 @@ def resolve_model(
     """Returns the checkpoint of a name, downloading it if it is not here yet.
 
     Args:
-        model: ``"nano"``, an existing folder, or a hub id; None takes ``UME_R1_MODEL``, else
-            ``DEFAULT_MODEL``. A folder that is called ``nano`` is ``"./nano"``.
-        revision: full commit of a hub id; None takes the one in ``REVISIONS``.
+        model: ``"nano"``, an existing folder, or a hub id, also as ``id@commit``; None takes
+            ``UME_R1_MODEL``, else ``DEFAULT_MODEL``. A folder that is called ``nano`` is ``"./nano"``.
+        revision: full commit of a hub id; None takes the one behind the ``@``, else in ``REVISIONS``.
         local_only: never download.
 
     Raises:
@@ -93,13 +102,13 @@ def resolve_model(
     folder = Path(asked).expanduser()
     if folder.is_dir():
         return _checked(Checkpoint(str(asked), None, folder.resolve()))
-    commit = _commit(asked, revision)
-    local = _snapshot(str(asked), commit, local_only=True)
+    name, commit = _pinned(asked, revision)
+    local = _snapshot(name, commit, local_only=True)
     if local is not None and not _missing(local):
-        return Checkpoint(str(asked), commit, local)
+        return Checkpoint(name, commit, local)
     if local_only:
-        raise _unavailable(str(asked), "it is not on this machine, or not all of it")
-    return download(str(asked), commit)
+        raise _unavailable(name, commit, "it is not on this machine, or not all of it")
+    return download(name, commit)
 
 
 def download(
@@ -108,9 +117,9 @@ def download(
     """Brings a model from the hub to this machine; files that are here already are not fetched again.
 
     Args:
-        model: a hub id, or ``"nano"``, which is here already; None takes ``UME_R1_MODEL``, else
-            ``DEFAULT_MODEL``.
-        revision: full commit; None takes the one in ``REVISIONS``.
+        model: a hub id, also as ``id@commit``, or ``"nano"``, which is here already; None takes
+            ``UME_R1_MODEL``, else ``DEFAULT_MODEL``.
+        revision: full commit; None takes the one behind the ``@``, else in ``REVISIONS``.
         cache_dir: where to, instead of the Hugging Face cache.
 
     Raises:
@@ -120,11 +129,11 @@ def download(
     asked = model or os.environ.get("UME_R1_MODEL") or DEFAULT_MODEL
     if asked == NANO:
         return resolve_model(NANO)
-    commit = _commit(asked, revision)
-    path = _snapshot(asked, commit, local_only=False, cache_dir=cache_dir)
+    name, commit = _pinned(asked, revision)
+    path = _snapshot(name, commit, local_only=False, cache_dir=cache_dir)
     if path is None:
-        raise _unavailable(asked, "the hub returned nothing")
-    return _checked(Checkpoint(asked, commit, path))
+        raise _unavailable(name, commit, "the hub returned nothing")
+    return _checked(Checkpoint(name, commit, path))
 
 
 def weights_digest(path: str | Path) -> str:
@@ -182,24 +191,28 @@ def _sample(file: BinaryIO, name: str) -> Iterator[bytes]:
             yield file.read(min(_BLOCK, end - begin))
 
 
-def _commit(model: str | Path, revision: str | None) -> str:
-    """Returns the commit at which a hub id is taken.
+def _pinned(model: str | Path, revision: str | None) -> tuple[str, str]:
+    """Returns a hub id and the commit at which it is taken.
 
     Raises:
-        CheckpointError: it is no hub id, or no full commit is known for it.
+        CheckpointError: it is no hub id, or no full commit, or more than one, is known for it.
     """
-    if isinstance(model, Path) or _HUB_ID.fullmatch(model) is None:
+    name, at, named = str(model).partition("@")
+    if isinstance(model, Path) or _HUB_ID.fullmatch(name) is None:
         raise CheckpointError(
             f'model {shorten(str(model))!r} is neither a folder here nor a hub id: pass "{NANO}", a '
-            f'folder that exists, or an id like "{DEFAULT_MODEL}"'
+            f'folder that exists, or an id like "{DEFAULT_MODEL}" or "you/yours@COMMIT"'
         )
-    commit = revision or REVISIONS.get(model)
+    if at and revision and named != revision:
+        raise CheckpointError(f"model {model!r} and revision {revision!r} name two commits: give one of them")
+    commit = named if at else revision or REVISIONS.get(name)
     if commit is None or _COMMIT.fullmatch(commit) is None:
         raise CheckpointError(
-            f"model {model!r} at revision {revision!r}: there is no such folder, and a hub model is only "
-            f"taken at a full commit: pass revision= with 40 hex digits, or use {' or '.join(REVISIONS)}"
+            f"model {name!r} at revision {commit!r}: there is no such folder, and a hub model is only taken "
+            f"at a full commit: name it as {name}@COMMIT, of 40 hex digits (or pass revision=), or use "
+            f"{' or '.join(REVISIONS)}"
         )
-    return commit
+    return name, commit
 
 
 def _snapshot(model: str, commit: str, *, local_only: bool, cache_dir: Path | None = None) -> Path | None:
@@ -218,9 +231,9 @@ def _snapshot(model: str, commit: str, *, local_only: bool, cache_dir: Path | No
     except hub.errors.LocalEntryNotFoundError as error:
         if local_only:
             return None
-        raise _unavailable(model, "the hub cannot be reached") from error
+        raise _unavailable(model, commit, "the hub cannot be reached") from error
     except Exception as error:  # HTTP, offline mode, a full disk: the hub's errors share no base
-        raise _unavailable(model, f"{type(error).__name__}: {shorten(str(error), 200)}") from error
+        raise _unavailable(model, commit, f"{type(error).__name__}: {shorten(str(error), 200)}") from error
 
 
 def _hub() -> Any:
@@ -235,7 +248,8 @@ def _hub() -> Any:
     return huggingface_hub
 
 
-def _unavailable(model: str, why: str) -> CheckpointError:
+def _unavailable(model: str, commit: str, why: str) -> CheckpointError:
+    model = _reference(model, commit)
     return CheckpointError(
         f"model {model!r} is not available ({why}): run `ume-r1 download {model}` where there is a network, "
         f'pass a folder that holds it, or use "{NANO}", which comes with the package'

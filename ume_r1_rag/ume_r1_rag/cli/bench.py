@@ -73,7 +73,7 @@ def world(
 
         report = run_world_bench(
             data,
-            checkpoint.name,
+            checkpoint.reference,
             [name.strip() for text in families for name in text.split(",")] if families else None,
             limit,
             None if control == "none" else control,

@@ -178,7 +178,7 @@ def _default_model() -> dict[str, Any]:
     except UmeR1Error as error:
         return {
             "name": name,
-            "revision": REVISIONS.get(name),
+            "revision": name.partition("@")[2] or REVISIONS.get(name),
             "here": False,
             "path": None,
             "error": str(error),

@@ -28,7 +28,8 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="NAME",
-        help='"nano", a folder or a Hugging Face id. Default: UME_R1_MODEL, else zhibinlan/UME-R1-2B.',
+        help='"nano", a folder, a Hugging Face id or id@commit. '
+        "Default: UME_R1_MODEL, else zhibinlan/UME-R1-2B.",
         show_default=False,
     ),
 ]
@@ -38,7 +39,7 @@ IndexModelOption = Annotated[
         "--model",
         "-m",
         metavar="NAME",
-        help='"nano", a folder or a Hugging Face id. Default: the one that the collection was written with.',
+        help='"nano", a folder, a Hugging Face id or id@commit. Default: the one the collection names.',
         show_default=False,
     ),
 ]
