@@ -161,7 +161,7 @@ def run_world_bench(
         progress: whether to show a bar.
 
     Raises:
-        ConfigError: a control or a family is unknown.
+        ConfigError: a control or a family is unknown, or the control is for none of the families.
     """
     if control is not None and control not in CONTROLS:
         raise ConfigError(f"control={control!r} is unknown: use one of {', '.join(CONTROLS)}")
@@ -175,14 +175,19 @@ def run_world_bench(
     report.meta |= {
         "model": encoder.model,
         "weights": fingerprint["weights"],
-        "preset": fingerprint["preset"],
+        "preset": encoder.preset.name,
         "split": "test" if data is None else data.name,
         "seed": seed if data is None else "as made",
         "control": control,
         "seconds": round(time.monotonic() - began, 1),
     }
     if out is not None:
-        rows = {"meta": report.meta, "valid": report.valid, "scores": [asdict(s) for s in report.scores]}
+        rows = {
+            "meta": report.meta,
+            "valid": report.valid if report.generations else None,
+            "generations": report.generations,
+            "scores": [asdict(s) for s in report.scores],
+        }
         out.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return report
 
@@ -242,6 +247,11 @@ def _chosen(
         raise ConfigError(f"unknown families {', '.join(unknown)}: use {', '.join(sorted(by_family))}")
     prefix = CONTROLS[control] if control else ""
     names = [n for n in sorted(by_family) if n.startswith(prefix) and (not families or n in families)]
+    if not names:
+        raise ConfigError(
+            f"nothing to measure of the families {', '.join(families or sorted(by_family)) or '(none)'}: "
+            f"control={control!r} is for {prefix}* alone"
+        )
     return [query for name in names for query in by_family[name][:limit]]
 
 
@@ -290,9 +300,13 @@ def _score(
 ) -> list[FamilyScore]:
     query, document = (np.stack([e.vector(space) for e in embeddings]) for embeddings in found)
     row = {d.id: number for number, d in enumerate(documents)}
-    return score_families(
-        queries, lambda q: query[q] @ document[[row[c] for c in queries[q].candidates]].T, mode
-    )
+
+    def scores_of(number: int) -> np.ndarray:
+        shown = document[[row[candidate] for candidate in queries[number].candidates]]
+        # Row by row: BLAS rounds equal rows differently by their place, and then they tie no more.
+        return np.asarray((shown * query[number]).sum(axis=1))
+
+    return score_families(queries, scores_of, mode)
 
 
 def score_families(
