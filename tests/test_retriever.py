@@ -1,6 +1,7 @@
 """The retriever, with a fake encoder whose vectors are known."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,6 +150,31 @@ def test_impossible_options_are_refused_before_anything_is_encoded(retriever, en
     with pytest.raises(ConfigError):
         retriever.search("query", **options)
     assert len(encoder.calls) == calls
+
+
+@pytest.mark.parametrize(
+    ("query", "instruction"),
+    [
+        (Path("red.png"), "Represent the given image."),
+        ({"image": "red.png", "text": " "}, "Represent the given image."),
+        (MultimodalInput(video="a.mp4"), "Understand the content of the provided video."),
+        (MultimodalInput(images=("red.png",), instruction="Mine."), "Mine."),
+    ],
+)
+def test_a_picture_alone_is_encoded_as_the_documents_were(encoder, query, instruction, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("red.png", "a.mp4"):
+        (tmp_path / name).write_bytes(b"never read")
+    with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as index:
+        monkeypatch.setattr(encoder, "encode", lambda *_: FakeEncoder.encode(encoder, "query", "both"))
+        retriever = Retriever(encoder, index)
+        retriever.search(query)
+        assert encoder.calls[-1][0].instruction == instruction
+        for untouched in ({"image": "red.png", "text": "like this"}, "words"):
+            retriever.search(untouched)
+            assert encoder.calls[-1][0] is untouched
+        retriever.search(query, kind="image")
+        assert encoder.calls[-1][0] is query
 
 
 def test_several_queries_at_once_are_refused(retriever):

@@ -73,12 +73,8 @@ class Question:
     @property
     def input(self) -> MultimodalInput:
         """The question as the encoder takes it."""
-        from ume_r1_rag.template import INSTRUCTIONS
-
         images = () if self.image is None else (self.image,)
-        # A picture without words has nothing to instruct by: it is encoded as the documents were.
-        like = None if self.text else INSTRUCTIONS[self.kind].document
-        return MultimodalInput(text=self.text or None, images=images, instruction=like)
+        return MultimodalInput(text=self.text or None, images=images)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def search(
     from ume_r1_rag.cli.store import open_index
     from ume_r1_rag.retriever import Retriever
 
-    asked = _asked(query, image, video, kind)
+    asked = _asked(query, image, video)
     with open_index(path, url, collection) as index:
         encoder = encoder_for(index.fingerprint, model, thinking)
         retriever = Retriever(encoder, index)
@@ -110,27 +110,18 @@ def search(
         typer.echo(f"\nwrote {html}")
 
 
-def _asked(query: str, images: Sequence[str] | None, video: str | None, kind: str | None) -> MultimodalInput:
+def _asked(query: str, images: Sequence[str] | None, video: str | None) -> MultimodalInput:
     """Returns the query as an input.
 
     Raises:
         InputError: a file is absent or of another kind.
     """
-    from dataclasses import replace
-
     from ume_r1_rag.inputs import to_input
-    from ume_r1_rag.template import INSTRUCTIONS
 
     if images or video is not None:
         given: dict[str, Any] = {"text": query or None, "image": list(images or ()) or None, "video": video}
-        item = to_input({name: value for name, value in given.items() if value is not None})
-    else:
-        item = to_input(query)
-    if kind is not None or item.text:
-        return item
-    # The like of a picture is found best by encoding it just as the documents were.
-    like = "clip" if item.video is not None else "image"
-    return replace(item, instruction=INSTRUCTIONS[like].document)
+        return to_input({name: value for name, value in given.items() if value is not None})
+    return to_input(query)
 
 
 def _shown(query: str, images: Sequence[str] | None, video: str | None) -> str:

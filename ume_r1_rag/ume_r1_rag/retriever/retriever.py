@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.inputs import split_batch, to_input
 from ume_r1_rag.retriever.fusion import Fusion, check_weights, convex, reciprocal_rank
+from ume_r1_rag.template import INSTRUCTIONS
 from ume_r1_rag.types import Embedding, Encoder, Hit, Inputs, Mode, Space, Think
 
 if TYPE_CHECKING:
@@ -88,7 +90,8 @@ class Retriever:
 
         Args:
             query: one text, image, video or mix, or an embedding made before, which must have the vectors
-                that ``mode`` needs.
+                that ``mode`` needs. A picture or video without words, instruction or ``kind`` is encoded as
+                documents are: its like is found best so.
             k: at most so many hits.
             mode: ``"disc"``, ``"gen"`` (the query is reasoned about first) or ``"fused"``.
             fusion: ``"convex"`` (weighted mean of the cosines) or ``"rrf"`` (weighted reciprocal ranks).
@@ -138,7 +141,9 @@ class Retriever:
         # Only what was asked for is passed on: an encoder that knows no reasoning need not know `think`.
         options: dict[str, Any] = {"kind": kind, "think": think}
         found = self.encoder.encode_query(
-            query, mode=wanted, **{name: value for name, value in options.items() if value is not None}
+            query if kind is not None else _like_a_document(query),
+            mode=wanted,
+            **{name: value for name, value in options.items() if value is not None},
         )
         if not isinstance(found, Embedding):
             raise ConfigError("search takes one query: call it once for each of several")
@@ -175,6 +180,16 @@ class Retriever:
                 points,
                 " or ".join(spaces),
             )
+
+
+def _like_a_document(query: Inputs) -> Inputs:
+    """Returns a wordless picture or video with its documents' instruction, anything else as it is."""
+    # A batch is refused later on, by what the encoder makes of it; its iterator must not be used up here.
+    items, single = split_batch(query)
+    item = to_input(items[0]) if single else None
+    if item is None or (item.text and item.text.strip()) or item.instruction is not None:
+        return query
+    return replace(item, instruction=INSTRUCTIONS["image" if item.video is None else "clip"].document)
 
 
 def _check(
