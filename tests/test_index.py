@@ -1,14 +1,21 @@
 """The index: what it stores, refuses and finds, on embedded Qdrant."""
 
+import gc
+import json
 import subprocess
 import sys
+import threading
+import weakref
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
 
-from ume_r1_rag.errors import ConfigError, IndexLocked, IndexMismatch, InputError
+from ume_r1_rag.describe import describe_url
+from ume_r1_rag.errors import ConfigError, IndexLocked, IndexMismatch, IndexUnavailable, InputError
 from ume_r1_rag.index import QdrantIndex, to_filter
+from ume_r1_rag.index.connection import connect
 from ume_r1_rag.index.payload import point_id
 from ume_r1_rag.types import Document, Embedding, MultimodalInput
 
@@ -146,6 +153,29 @@ def test_upsert_replaces_the_whole_point(index):
     assert index.scores(unit(1, 1, 1, 1), "gen", [hit.id]) == {}
 
 
+def test_an_unchanged_document_keeps_the_vector_that_is_not_made_again(index):
+    def write(embedding, content="v1", **fields):
+        index.upsert([document("k.png", metadata={"content_hash": content}, **fields)], [embedding])
+        (hit,) = index.retrieve(["k.png"])
+        return hit.payload, {s: index.scores(unit(0, 0, 3, 4), s, [hit.id]) for s in ("disc", "gen")}
+
+    gen = {"reasoning": "long", "summary": "a k", "gen_valid": False, "gen_issue": "format", "think": 9}
+    write(embedding((0, 0, 1, 0), (0, 0, 0, 1), fingerprint="f", **gen))
+    stored, scores = write(embedding((0, 0, 0, 1), fingerprint="f"), title="new")
+    assert [*scores["disc"].values(), *scores["gen"].values()] == pytest.approx([0.8, 0.8])
+    assert {name: stored[f"ume_{name}"] for name in gen} == gen
+    assert (stored["ume_title"], stored["page_content"]) == ("new", "a k")
+    stored, scores = write(embedding(gen=(0, 0, 1, 0), fingerprint="f", summary="anew"))
+    assert [*scores["disc"].values(), *scores["gen"].values()] == pytest.approx([0.8, 0.6])
+    assert stored["ume_summary"] == "anew"
+    for changed in ({"fingerprint": "other"}, {"content": "v2", "fingerprint": "f"}):
+        write(embedding((0, 0, 0, 1), (0, 0, 1, 0), fingerprint="f", summary="old"))
+        content = changed.pop("content", "v1")
+        stored, scores = write(embedding((0, 0, 0, 1), **changed), content)
+        assert scores["gen"] == {}
+        assert "ume_summary" not in stored
+
+
 def test_delete(index):
     index.delete(["a.png", "absent"])
     index.delete(filter={"document": "b.pdf"})
@@ -271,7 +301,7 @@ def test_a_place_must_be_named_once(tmp_path, monkeypatch):
 
 def test_qdrant_url_is_used_when_no_place_is_given(tmp_path, monkeypatch):
     monkeypatch.setenv("QDRANT_URL", "http://127.0.0.1:9")  # discard: nothing answers
-    with pytest.raises(ConfigError, match=r"http://127\.0\.0\.1:9"):
+    with pytest.raises(IndexUnavailable, match=r"http://127\.0\.0\.1:9"):
         QdrantIndex(fingerprint=FINGERPRINT)
     QdrantIndex(tmp_path, fingerprint=FINGERPRINT).close()
 
@@ -294,6 +324,94 @@ def test_the_key_in_the_environment_goes_only_to_the_url_beside_it(monkeypatch):
             QdrantIndex(url=url)
         assert "secret" not in str(caught.value)
     assert seen == [("https://mine", "secret"), ("https://other", None)]
+
+
+def test_a_broken_folder_is_named_with_its_remedy(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(IndexUnavailable, match=r"file' cannot be used .*is a folder"):
+        QdrantIndex(tmp_path / "file", fingerprint=FINGERPRINT)
+    QdrantIndex(tmp_path / "db", fingerprint=FINGERPRINT).close()
+    for broken in ("{", "[]", '{"collections": {"ume_r1": {"vectors": 3}}}'):
+        (tmp_path / "db" / "meta.json").write_text(broken)
+        with pytest.raises(IndexUnavailable, match=r"db' cannot be used .*index again"):
+            QdrantIndex(tmp_path / "db")
+
+
+@pytest.fixture
+def server():
+    """A server that knows its collections and fails at everything else."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            found = self.path == "/collections"
+            body = json.dumps({"result": {"collections": []}, "status": "ok", "time": 0}).encode()
+            self.send_response(200 if found else 503)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_server_that_fails_later_is_named_without_its_password(server):
+    url = f"http://ada:secret@127.0.0.1:{server.server_port}"
+    with pytest.raises(IndexUnavailable, match=f"http://127.0.0.1:{server.server_port}' does not") as caught:
+        QdrantIndex(url=url)
+    assert "503" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    connection = connect(url=url)
+    assert connection.location == f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(IndexUnavailable, match="check that it runs"), connection.use():
+        connection.client.get_collections()
+    connection.close()
+
+
+def test_a_password_in_a_wrong_url_is_not_printed():
+    for url in ("http://ada:secret@host:port", "ada:secret@[host", "http://ada:secret@127.0.0.1:9"):
+        with pytest.raises((ConfigError, IndexUnavailable)) as caught:
+            QdrantIndex(url=url)
+        assert "secret" not in str(caught.value)
+    assert describe_url("ada:secret@host/x") == "host/x"
+
+
+def test_indexes_that_share_a_client_share_its_lock():
+    from qdrant_client import QdrantClient
+
+    client = QdrantClient(":memory:")
+    one = QdrantIndex(client=client, collection="a", fingerprint=FINGERPRINT)
+    two = QdrantIndex(client=client, collection="b", fingerprint=FINGERPRINT)
+    entered = threading.Event()
+
+    def count(index):
+        index.count()
+        entered.set()
+
+    with one._connection.use():
+        thread = threading.Thread(target=count, args=(two,))
+        thread.start()
+        assert not entered.wait(0.2)
+    assert entered.wait(5)
+    thread.join()
+    gone = weakref.ref(client)
+    client.close()
+    del one, two, client, thread
+    gc.collect()
+    assert gone() is None
+
+
+def test_only_the_folder_is_given_by_position(tmp_path):
+    with pytest.raises(TypeError, match="positional"):
+        QdrantIndex(tmp_path, "http://localhost:6333")
 
 
 def test_a_shared_client_stays_open():
@@ -375,6 +493,15 @@ def test_llama_index_reads_our_points(index):
     nodes = [metadata_dict_to_node(dict(hit.payload)) for hit in index.scroll()]
     assert {node.node_id for node in nodes} == {hit.id for hit in index.scroll()}
     assert {node.ref_doc_id for node in nodes} == {"a.png", "b.pdf", "c.mp4"}
+
+
+def test_stock_filters_find_our_metadata_flat_and_nested(index):
+    from qdrant_client import models
+
+    for key in ("kind", "metadata.kind"):
+        page = models.FieldCondition(key=key, match=models.MatchValue(value="page"))
+        assert index.count(models.Filter(must=[page])) == 2
+    assert index.count({"metadata.lang": "de"}) == 1
 
 
 def test_importing_the_index_loads_no_client():

@@ -126,6 +126,29 @@ def test_page_content_is_the_best_text_there_is(fields, summary, expected):
     assert built(document, summary=summary)["page_content"] == expected
 
 
+def test_metadata_stands_flat_where_llama_index_filters_and_displaces_nothing():
+    from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
+
+    stored = built(summary="a report")
+    theirs = node_to_metadata_dict(metadata_dict_to_node(stored), flat_metadata=False)
+    assert theirs.items() - {("_node_content", theirs["_node_content"])} <= {
+        (name, value) for name, value in stored.items() if not isinstance(value, dict)
+    }
+    bad = dict.fromkeys(
+        ("ume_key", "ume_new", "_node_type", "_node_content", "_node_x", "doc_id", "document_id",
+         "ref_doc_id", "page_content", "metadata"), "forged"
+    )  # fmt: skip
+    forged = built(replace(PAGE, metadata={**PAGE.metadata, **bad}), summary="a report")
+    plain = {
+        name: value
+        for name, value in stored.items()
+        if name not in ("ume_metadata", "metadata", "_node_content")
+    }
+    assert {name: forged.get(name) for name in plain} == plain
+    assert forged.keys() == stored.keys()
+    assert forged["metadata"]["ume_key"] == "forged"
+
+
 def test_own_metadata_cannot_displace_ours():
     document = Document(
         key="k", kind="image", input=PAGE.input, uri="/u", metadata={"uri": "x", "key": "y", "page": 9}

@@ -23,6 +23,8 @@ def describe_url(url: str) -> str:
     """Returns a URL without user, query and fragment, where tokens and passwords are."""
     bare = url.split("#", 1)[0].split("?", 1)[0]
     scheme, sep, rest = bare.partition("://")
+    if not sep:
+        scheme, rest = "", bare
     host, slash, path = rest.partition("/")
     return shorten(f"{scheme}{sep}{host.rpartition('@')[2]}{slash}{path}")
 

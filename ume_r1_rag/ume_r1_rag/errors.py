@@ -50,6 +50,10 @@ class IndexLocked(UmeR1Error):
     """An embedded collection is held by another process."""
 
 
+class IndexUnavailable(UmeR1Error):
+    """An index's folder or server cannot be used: broken, gone, or out of reach."""
+
+
 class EncodeErrors(UmeR1Error):
     """Some inputs of a call failed; everything else was finished.
 

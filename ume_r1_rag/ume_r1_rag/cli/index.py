@@ -57,7 +57,8 @@ def index(
     """Index PDFs (page by page), pictures, videos and texts.
 
     What cannot be read or encoded is named in the report, the rest is indexed all the same; the exit status
-    is then 1. A document that is in the collection already is replaced.
+    is then 1. A document that is in the collection already is replaced; of an unchanged one --mode disc
+    keeps the gen vector.
     """
     thinking = budget(think) or "full"
     from ume_r1_rag.cli.model import load_encoder

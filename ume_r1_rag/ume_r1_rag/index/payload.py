@@ -1,7 +1,8 @@
 """Payload: what a point stores beside its vectors, in a form that three readers understand.
 
-* LlamaIndex: flat ``_node_content`` (a node as JSON), ``_node_type``, ``doc_id``, ``document_id``,
-  ``ref_doc_id``, so that ``metadata_dict_to_node(payload)`` works. The node is written by hand, after
+* LlamaIndex: the metadata flat, which is where its filters look, and ``_node_content`` (a node as JSON),
+  ``_node_type``, ``doc_id``, ``document_id``, ``ref_doc_id``, so that ``metadata_dict_to_node(payload)``
+  works. Metadata under one of the names here is in the nested form alone. The node is written by hand, after
   llama-index-core 0.14's ``node_to_metadata_dict``: importing the framework would cost seconds.
 * LangChain: ``page_content`` and a nested ``metadata``.
 * This package: ``ume_*``. A field without a value is left out.
@@ -74,6 +75,7 @@ def build(document: Document, embedding: Embedding, id: str) -> dict[str, Any]:
     public = _public_metadata(document)
     parent = unicode_text(document.document or document.key)
     payload: dict[str, Any] = {
+        **{name: value for name, value in public.items() if not name.startswith(("ume_", "_node_"))},
         **_node(document, content, public, parent, id),
         "page_content": content,
         "metadata": public,

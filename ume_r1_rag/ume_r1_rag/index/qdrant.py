@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import threading
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from ume_r1_rag.index import payload as payloads
 from ume_r1_rag.index import schema
 from ume_r1_rag.index.connection import connect
 from ume_r1_rag.index.filters import to_filter
+from ume_r1_rag.index.kept import complete
 from ume_r1_rag.types import Document, Embedding, Hit, Space
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ class QdrantIndex:
     def __init__(
         self,
         path: str | Path | None = None,
+        *,
         url: str | None = None,
         api_key: str | None = None,
         collection: str = "ume_r1",
@@ -94,16 +94,16 @@ class QdrantIndex:
             ConfigError: no place or two; an absent collection and no fingerprint to make it from.
             IndexMismatch: the collection was written by another encoder, or has another shape.
             IndexLocked: another process holds the folder.
+            IndexUnavailable: the folder is broken, or the server does not answer; any later call may raise
+                it too.
         """
         self.collection = collection
         self._connection = connect(path, url, api_key, client, create=fingerprint is not None)
-        # Embedded Qdrant grows its arrays while it writes; a server guards itself.
-        guard = threading.RLock() if self._connection.embedded else contextlib.nullcontext()
-        self._guard: contextlib.AbstractContextManager[Any] = guard
         # At exit too: the client's own destructor runs too late to import what it needs.
         self._finalizer = weakref.finalize(self, self._connection.close)
         try:
-            self.dimension, self.fingerprint = self._open(dimension, fingerprint)
+            with self._connection.use():
+                self.dimension, self.fingerprint = self._open(dimension, fingerprint)
         except BaseException:
             self.close()
             raise
@@ -126,8 +126,9 @@ class QdrantIndex:
     def upsert(self, documents: Iterable[Document], embeddings: Iterable[Embedding]) -> int:
         """Writes documents with whichever vectors their embeddings have; returns how many.
 
-        A point is replaced as a whole: vectors and fields of an earlier version are gone. Streams; a
-        crash leaves each point either as it was or as it is now.
+        A point is replaced as a whole: vectors and fields of an earlier version are gone. The one exception
+        is a vector that the embedding lacks: a stored one of the same content hash and encoder is kept, gen
+        with its reasoning. Streams; a crash leaves each point either as it was or as it is now.
 
         Args:
             documents: the documents; of two with one key the later one stays.
@@ -138,11 +139,12 @@ class QdrantIndex:
             IndexMismatch: a vector has another dimension than the index.
             ValueError: the two are not of one length.
         """
-        points = (self._point(d, e) for d, e in zip(documents, embeddings, strict=True))
+        pairs = zip(documents, embeddings, strict=True)
         count = 0
-        while batch := list(itertools.islice(points, UPSERT_BATCH)):
-            with self._guard:
-                self.client.upsert(self.collection, points=batch, wait=True)
+        while batch := list(itertools.islice(pairs, UPSERT_BATCH)):
+            with self._connection.use():
+                points = [self._point(d, e) for d, e in complete(self.client, self.collection, batch)]
+                self.client.upsert(self.collection, points=points, wait=True)
             count += len(batch)
         return count
 
@@ -206,7 +208,7 @@ class QdrantIndex:
         """
         stored: dict[str, dict[str, Any]] = {}
         for batch in _batches(scores, READ_BATCH):
-            with self._guard:
+            with self._connection.use():
                 records = self.client.retrieve(self.collection, ids=batch, with_payload=True)
             stored |= {str(record.id): record.payload or {} for record in records}
         by_id = {id: {s: of[id] for s, of in (spaces or {}).items() if id in of} for id in scores}
@@ -231,11 +233,11 @@ class QdrantIndex:
             selected = self._filter(filter)
             if selected is None or not any(selected.model_dump(exclude_none=True).values()):
                 raise ConfigError("an empty filter matches every document: delete the collection instead")
-            with self._guard:
+            with self._connection.use():
                 self.client.delete(self.collection, models.FilterSelector(filter=selected), wait=True)
             return
         for batch in _batches((payloads.point_id(key) for key in keys), READ_BATCH):
-            with self._guard:
+            with self._connection.use():
                 self.client.delete(self.collection, models.PointIdsList(points=list(batch)), wait=True)
 
     def scroll(self, filter: Filter = None, fields: Sequence[str] | None = None) -> Iterator[Hit]:
@@ -247,7 +249,7 @@ class QdrantIndex:
         """
         selected, offset = self._filter(filter), None
         while True:
-            with self._guard:
+            with self._connection.use():
                 records, offset = self.client.scroll(
                     self.collection,
                     scroll_filter=selected,
@@ -261,7 +263,7 @@ class QdrantIndex:
 
     def count(self, filter: Filter = None) -> int:
         """Returns the exact number of documents, or of those that match a filter."""
-        with self._guard:
+        with self._connection.use():
             return self.client.count(self.collection, count_filter=self._filter(filter), exact=True).count
 
     def coverage(self) -> dict[str, int]:
@@ -358,7 +360,7 @@ class QdrantIndex:
         # Embedded search is exact anyway, and warns when told so.
         params = models.SearchParams(exact=True) if exact and not self._connection.embedded else None
         query = self._vector(vector)
-        with self._guard:
+        with self._connection.use():
             found = self.client.query_points(
                 self.collection,
                 query=query,

@@ -31,8 +31,8 @@ def ingest(
     """Encodes files and folders and writes them to an index; returns what happened to each.
 
     A file or document that fails is reported and the run goes on. A document that is in the index already
-    is written again, whole. An encoder or index that fails as such ends the run with its error; whatever
-    was written stays.
+    is written again; of an unchanged one the vectors that ``mode`` does not ask for are kept. An encoder or
+    index that fails as such ends the run with its error; whatever was written stays.
 
     Args:
         encoder: what encodes; its fingerprint must be the index's.
