@@ -1,0 +1,118 @@
+"""The README: its Python runs as it stands, and its commands exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from ume_r1_bench.world import make_world
+from ume_r1_rag.cli.app import app
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands():
+    """Every command line that begins with ``ume-r1``, in a shell block or in running text."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    lines += re.findall(r"`(ume-r1 [^`\n]+)`", README)
+    return [line for line in lines if line.startswith("ume-r1 ")]
+
+
+def follow(words):
+    """Returns the names of the sub-command, the command itself and what is left of the words."""
+    command, names = typer.main.get_command(app), []
+    # By what it holds: typer may bring a click of its own.
+    while getattr(command, "commands", None) is not None:
+        assert words, f"{names} needs a sub-command"
+        assert words[0] in command.commands, f"{words[0]!r} is none of {sorted(command.commands)}"
+        command = command.commands[words[0]]
+        names.append(words[0])
+        words = words[1:]
+    return names, command, words
+
+
+def parse(line):
+    """Raises for a command line that the program would refuse before it begins."""
+    names, command, words = follow(shlex.split(line, comments=True)[1:])
+    shown = CliRunner().invoke(app, [*names, "--help"])
+    assert shown.exit_code == 0, shown.output
+    for word in words:
+        if word.startswith("-"):
+            named = re.search(rf"(?<![\w-]){re.escape(word.partition('=')[0])}(?![\w-])", shown.output)
+            assert named, f"{' '.join(names)} --help does not name {word}"
+        elif "/" in word:
+            Path(word).mkdir(parents=True, exist_ok=True)
+    command.make_context(names[-1], list(words))
+
+
+def test_the_ten_lines_run_as_they_stand(tmp_path, monkeypatch, capsys):
+    make_world(tmp_path / "demo", split="demo", progress=False)
+    # Two pictures, a page and a clip do for this; the whole folder is the business of the demo's own test.
+    files = {"shapes-01.png", "shapes-05.png", "bridge-report.pdf", "clip-01.mp4"}
+    for file in (tmp_path / "demo" / "files").iterdir():
+        if file.name not in files:
+            file.unlink()
+    monkeypatch.chdir(tmp_path)
+    (block,) = (block for block in blocks("python") if "import" in block)
+    names = {}
+    exec(compile(block, "README.md", "exec"), names)
+
+    said = capsys.readouterr().out
+    found = names["found"]
+    assert said.startswith("IngestReport(indexed=")
+    assert "failed=(), skipped=()" in said.splitlines()[0]
+    assert (tmp_path / "my-index").is_dir()
+    assert 1 <= len(found.hits) <= 5
+    assert found.mode == "fused"
+    assert {Path(hit.key.partition("#")[0]).name for hit in found.hits} <= files
+    for hit in found.hits:
+        assert set(hit.scores) == {"disc", "gen"}
+        assert f"\n{hit.key} {round(hit.score, 3)} " in said
+    summaries = [hit.payload.get("ume_summary") for hit in found.hits]
+    assert any(summaries)
+    assert all(summary in said for summary in summaries if summary)
+    assert found.query_embedding.reasoning.strip()
+    assert said.endswith(f"{found.query_embedding.reasoning}\n")
+
+
+def test_the_readme_shows_the_commands_of_every_day():
+    shown = {tuple(follow(shlex.split(line, comments=True)[1:])[0]) for line in commands()}
+    assert shown >= {("index",), ("search",), ("world", "make"), ("train", "sft"), ("bench", "world")}
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_of_the_readme_would_be_taken(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parse(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("ume-r1 find x", "'find' is none of"),
+        ("ume-r1 world", "needs a sub-command"),
+        ("ume-r1 search x --explained", "does not name --explained"),
+        ("ume-r1 world make w --split trian", "trian"),
+    ],
+)
+def test_a_command_that_is_none_would_be_noticed(line, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((AssertionError, click.ClickException, typer.BadParameter)) as caught:
+        parse(line)
+    assert why in str(getattr(caught.value, "message", caught.value))
+
+
+def test_make_targets_of_the_readme_exist():
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^make (\w+)", "\n".join(blocks("sh")), re.MULTILINE)
+    assert targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
