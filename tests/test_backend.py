@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 from dataclasses import dataclass, replace
 from itertools import count, islice
 
@@ -353,6 +354,25 @@ def test_out_of_memory_halves_the_batch_and_goes_on(backend, ask, monkeypatch, e
     assert sizes == [4, 2, 1, 1, 2, 1, 1]
     for name, result in expected.items():
         same(found[name], result)
+
+
+def test_a_failed_batch_is_let_go_before_its_halves_are_tried(backend, ask, monkeypatch):
+    class Activations:
+        pass
+
+    forward, held, alive = backend._forward, [], []
+
+    def limited(batch, cancelled):
+        alive.append(sum(reference() is not None for reference in held))
+        activations = Activations()
+        held.append(weakref.ref(activations))
+        if len(batch) > 1:
+            raise MemoryError
+        return forward(batch, cancelled)
+
+    monkeypatch.setattr(backend, "_forward", limited)
+    outcomes(backend, [ask(n, "word") for n in range(4)])
+    assert alive == [0] * 7
 
 
 def test_what_does_not_fit_alone_fails_alone(backend, ask, monkeypatch):

@@ -10,8 +10,9 @@ import asyncio
 import copy
 import inspect
 import json
+import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from ume_r1_rag.encoder import digest
 from ume_r1_rag.encoder.encoder import _sample_seed
 from ume_r1_rag.errors import BackendError, ConfigError, EncodeErrors, InputError, MissingExtra
 from ume_r1_rag.pooling import normalize
-from ume_r1_rag.template import INSTRUCTIONS, NO_THINK_COMPLETION, PRESETS, Preset
+from ume_r1_rag.template import INSTRUCTIONS, NO_THINK_COMPLETION, PRESETS, Preset, load_preset
 from ume_r1_rag.types import Embedding, Encoder, MultimodalInput, TokenCounts
 
 SOME = (
@@ -80,6 +81,7 @@ class Script:
     """A backend whose model writes what it is told, a text per decoding request, in their order."""
 
     name, device, dtype, dimension, max_length = "script", "cpu", "float32", 8, 32768
+    max_image_pixels, protocol = 50_176, {"prompt": "script"}
 
     def __init__(self, tokens, *writes, finish="stop", stateless=False):
         self.prompt_tokenizer, self.markers = tokens, tokens.markers
@@ -600,7 +602,8 @@ def test_the_fingerprint_says_what_the_vectors_depend_on(nano_encoder):
     assert found.keys() == {
         *("schema", "model", "revision", "weights", "preset", "protocol", "dimension", "think")
     }
-    assert (found["model"], found["revision"], found["preset"]) == ("nano", None, "serving")
+    assert (found["model"], found["revision"]) == ("nano", None)
+    assert load_preset(json.loads(json.dumps(found["preset"]))) == PRESETS["serving"]
     assert (found["dimension"], found["think"]) == (nano_encoder.dimension, "full")
     assert json.loads(json.dumps(found)) == found == nano_encoder.fingerprint
     assert nano_encoder.encode("x").fingerprint == digest(found)
@@ -612,14 +615,12 @@ def test_another_protocol_is_another_fingerprint(nano_encoder):
     assert paper.fingerprint == {
         **found,
         "model": "local",
-        "preset": "paper",
-        "protocol": paper.fingerprint["protocol"],
+        "preset": asdict(PRESETS["paper"]),
         "think": "none",
     }
-    assert paper.fingerprint["protocol"] != found["protocol"]
     assert paper.encode("x", "gen").think == "none"
     protocols = [
-        with_preset(nano_encoder, **{name: value}).fingerprint["protocol"]
+        digest(with_preset(nano_encoder, **{name: value}).fingerprint)
         for name, value in (
             ("max_new_tokens", 7),
             ("blank_size", 56),
@@ -630,11 +631,47 @@ def test_another_protocol_is_another_fingerprint(nano_encoder):
             ("repetition", None),
         )
     ]
-    assert len({*protocols, found["protocol"]}) == len(protocols) + 1
+    assert len({*protocols, digest(found)}) == len(protocols) + 1
     assert {f.name for f in Preset.__dataclass_fields__.values()} == {
         *("name", "blank_size", "image_limits", "frame_limits", "frames_replace_limits", "num_frames"),
         *("max_new_tokens", "repetition"),
     }
+
+
+def test_the_same_weights_under_another_name_are_the_same_model(nano_encoder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(nano_path(), copy)
+    moved = UmeR1Encoder(copy, device="cpu", dtype="float32")
+    assert moved.fingerprint["model"] == "local"
+    assert digest(moved.fingerprint) == digest(nano_encoder.fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("processor_config.json", '"longest_edge": 50176', '"longest_edge": 25088'),
+        ("chat_template.jinja", "a helpful assistant", "a careful assistant"),
+    ],
+)
+def test_a_processor_or_a_template_of_other_values_is_another_protocol(
+    nano_encoder, tmp_path, file, old, new
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(nano_path(), copy)
+    text = (copy / file).read_text()
+    assert old in text
+    (copy / file).write_text(text.replace(old, new))
+    changed = UmeR1Encoder(copy, device="cpu", dtype="float32")
+    assert changed.fingerprint["protocol"] != nano_encoder.fingerprint["protocol"]
+    assert digest(changed.fingerprint) != digest(nano_encoder.fingerprint)
+
+
+def test_a_closed_encoder_refuses_and_may_be_closed_twice():
+    with UmeR1Encoder("nano", device="cpu", dtype="float32") as encoder:
+        pass
+    encoder.close()
+    with pytest.raises(BackendError, match="closed"):
+        encoder.encode("x")
 
 
 def test_a_think_budget_is_in_the_embeddings_fingerprint(scripted):

@@ -99,9 +99,7 @@ class SftConfig:
             raise ConfigError(f"phases start at {starts}: the first at 0, the others in order")
         for phase in self.phases:
             if set(phase) - {"sources", "rope_theta"} != {"from", "disc", "gen", "ce"}:
-                raise ConfigError(
-                    f"phase {phase} needs from, disc, gen, ce; may have sources, rope_theta"
-                )
+                raise ConfigError(f"phase {phase} needs from, disc, gen, ce; may have sources, rope_theta")
         shares = [knot[0] for knot in self.lr_knots if len(knot) == 2]
         if not shares or len(shares) < len(self.lr_knots) or shares != sorted(shares):
             raise ConfigError(f"lr_knots={self.lr_knots} must be [share, factor] pairs in order of share")

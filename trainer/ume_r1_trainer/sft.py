@@ -110,8 +110,11 @@ class Sft:
         if not config.model and not (start / "model.safetensors").exists():
             scratch = dict(config.scratch)
             nano.build(start, self.records, scratch.pop("vocab_size"), scratch, config.seed)
-        self.processor = AutoProcessor.from_pretrained(start)
-        self.model = AutoModelForImageTextToText.from_pretrained(start, dtype=torch.float32)
+        # A directory of safetensors: never a pickle, never whatever a hub's head is today.
+        self.processor = AutoProcessor.from_pretrained(start, local_files_only=True)
+        self.model = AutoModelForImageTextToText.from_pretrained(
+            start, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model.to(self.device).train()
         if config.freeze_vision:

@@ -188,6 +188,10 @@ Inputs: TypeAlias = Any
 """Anything ``ume_r1_rag.inputs.to_inputs`` understands: one input or a sequence of them."""
 
 
+INFORMATIVE_FIELDS = frozenset({"model", "revision"})
+"""Fields of a fingerprint that say what a model was called. Vectors depend on its weights alone."""
+
+
 @runtime_checkable
 class Encoder(Protocol):
     """What an index, a retriever or a framework class needs of an encoder, local or remote."""
@@ -199,7 +203,12 @@ class Encoder(Protocol):
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
-        """What the vectors depend on: model, weights, prompt, preset, think, D."""
+        """What the vectors depend on: weights, preset, protocol, think, D; and what the model is called."""
+        ...
+
+    @property
+    def max_image_pixels(self) -> int:
+        """Pixels of an image beyond which it is scaled down; rendering finer is wasted."""
         ...
 
     def encode_query(self, inputs: Inputs, mode: Mode = "disc", **options: Any) -> Any:
@@ -208,4 +217,12 @@ class Encoder(Protocol):
 
     def encode_document(self, inputs: Inputs, mode: Mode = "disc", **options: Any) -> Any:
         """Returns one ``Embedding``, or a list in the inputs' order."""
+        ...
+
+    async def aencode_query(self, inputs: Inputs, mode: Mode = "disc", **options: Any) -> Any:
+        """``encode_query`` without blocking the event loop."""
+        ...
+
+    async def aencode_document(self, inputs: Inputs, mode: Mode = "disc", **options: Any) -> Any:
+        """``encode_document`` without blocking the event loop."""
         ...

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,15 +103,29 @@ Outcome: TypeAlias = "tuple[str, Result | UmeR1Error]"
 
 
 class Backend(Protocol):
-    """Runs requests on a model."""
+    """Runs requests on a model.
+
+    Attributes:
+        name: of the backend.
+        device: where the model is.
+        dtype: it computes in.
+        dimension: D.
+        max_length: positions of the model.
+        max_image_pixels: pixels of an image beyond which it is scaled down.
+        markers: ids of the markers.
+        prompt_tokenizer: how prompts become ids.
+        protocol: what, besides weights and preset, moves vectors: prompt, pixels, end tokens; as in JSON.
+    """
 
     name: str
     device: str
     dtype: str
     dimension: int
     max_length: int
+    max_image_pixels: int
     markers: Markers
     prompt_tokenizer: PromptTokenizer
+    protocol: Mapping[str, Any]
 
     def run(self, requests: Iterable[Request]) -> Iterator[Outcome]:
         """Yields every request's outcome as it finishes, in any order.

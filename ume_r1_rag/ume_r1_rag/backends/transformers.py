@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -90,6 +90,8 @@ class TransformersBackend:
         markers: ids of the markers.
         prompt_tokenizer: how prompts become ids.
         visual: how pixels become patches.
+        max_image_pixels: pixels of an image beyond which it is scaled down.
+        protocol: see ``Backend``.
     """
 
     name = "transformers"
@@ -128,6 +130,12 @@ class TransformersBackend:
         self.max_length: int = text_config.max_position_embeddings
         self._limits = limits or BatchLimits()
         self._end_ids = _end_ids(self.model.generation_config, self.processor.tokenizer)
+        self.max_image_pixels = self.visual.image_limits.max_pixels
+        self.protocol: Mapping[str, Any] = {
+            "prompt": self.prompt_tokenizer.signature,
+            "visual": self.visual.signature,
+            "end_ids": self._end_ids,
+        }
         # A checkpoint may ask for sampling or penalties; ours is what the request says and nothing else.
         self.model.generation_config = GenerationConfig()
         self._lock = threading.Lock()
@@ -162,12 +170,14 @@ class TransformersBackend:
             await asyncio.shield(worker)
 
     def close(self) -> None:
-        """Frees the model's memory."""
-        del self.model
+        """Frees the model's memory; requests after that are refused."""
+        self.model = None
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
     def _run(self, requests: Iterable[Request], cancelled: threading.Event) -> Iterator[Outcome]:
+        if self.model is None:
+            raise BackendError("this encoder was closed: make a new one")
         failed: list[Outcome] = []
         for window in windows(self._prepared(requests, failed, cancelled), self._limits):
             yield from failed
@@ -190,14 +200,12 @@ class TransformersBackend:
                 failed.append((request.id, error))
 
     def _run_batch(self, batch: list[_Prepared], cancelled: threading.Event) -> Iterator[Outcome]:
-        try:
-            with self._turn(cancelled) as mine, torch.inference_mode():
-                if not mine:
-                    return
-                results = self._forward(batch, cancelled)
-        except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
+        with self._turn(cancelled) as mine:
+            if not mine:
+                return
+            results = self._forward_within_memory(batch, cancelled)
+        if results is None:
+            # Out here the failed forward's tensors are gone: its error, which held them, was let go.
             if self.device.startswith("cuda"):
                 torch.cuda.empty_cache()
             if len(batch) == 1:
@@ -216,6 +224,18 @@ class TransformersBackend:
             return
         if not cancelled.is_set():
             yield from zip((item.request.id for item in batch), results, strict=True)
+
+    def _forward_within_memory(
+        self, batch: list[_Prepared], cancelled: threading.Event
+    ) -> list[Result] | None:
+        """Returns the results, or None where the device's memory did not do."""
+        try:
+            with torch.inference_mode():
+                return self._forward(batch, cancelled)
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+        return None
 
     @contextmanager
     def _turn(self, cancelled: threading.Event) -> Iterator[bool]:

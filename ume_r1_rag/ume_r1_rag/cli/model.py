@@ -15,6 +15,7 @@ from ume_r1_rag.types import Think
 
 if TYPE_CHECKING:
     from ume_r1_rag.encoder import UmeR1Encoder
+    from ume_r1_rag.template import Preset
 
 _EXTRAS = {"train": ("matplotlib", "torch", "transformers", "yaml"), "bench": ("torch", "transformers")}
 """What an extra installs that the commands of a room import."""
@@ -22,7 +23,7 @@ _EXTRAS = {"train": ("matplotlib", "torch", "transformers", "yaml"), "bench": ("
 
 def load_encoder(
     model: str | None,
-    preset: str = "serving",
+    preset: str | Preset = "serving",
     think: Think = "full",
     revision: str | None = None,
     batch_size: int = 32,
@@ -58,6 +59,8 @@ def encoder_for(fingerprint: Mapping[str, Any], model: str | None, think: Think 
     Raises:
         ConfigError: the collection does not say where its model is to be had.
     """
+    from ume_r1_rag.template import load_preset
+
     stored = fingerprint.get("model")
     named = str(stored) if stored and stored != "local" else None
     name = model or named or os.environ.get("UME_R1_MODEL")
@@ -68,7 +71,7 @@ def encoder_for(fingerprint: Mapping[str, Any], model: str | None, think: Think 
         )
     revision = fingerprint.get("revision") if name == named else None
     budget = fingerprint.get("think", "full") if think is None else think
-    return load_encoder(name, str(fingerprint.get("preset", "serving")), budget, revision)
+    return load_encoder(name, load_preset(fingerprint["preset"]), budget, revision)
 
 
 @contextmanager

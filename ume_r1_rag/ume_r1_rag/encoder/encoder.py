@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ume_r1_rag.backends.base import Backend, Media, Request, Sampling
 from ume_r1_rag.checkpoints import NANO, resolve_model, weights_digest
 from ume_r1_rag.encoder.fingerprint import digest, make_fingerprint
 from ume_r1_rag.encoder.plan import Plan
-from ume_r1_rag.errors import ConfigError, EncodeErrors, MissingExtra, UmeR1Error
+from ume_r1_rag.errors import BackendError, ConfigError, EncodeErrors, MissingExtra, UmeR1Error
 from ume_r1_rag.inputs import to_inputs
 from ume_r1_rag.template import INSTRUCTIONS, Preset, get_preset, instruct
 from ume_r1_rag.types import Embedding, Inputs, Mode, MultimodalInput, Think, check_mode, check_think
@@ -104,8 +105,7 @@ class UmeR1Encoder:
     @property
     def max_image_pixels(self) -> int:
         """The most pixels of an image that reach the model; rendering finer is wasted."""
-        limits = getattr(getattr(self.backend, "visual", None), "image_limits", self.preset.image_limits)
-        return int(limits.max_pixels)
+        return self.backend.max_image_pixels
 
     def encode(
         self,
@@ -159,14 +159,17 @@ class UmeR1Encoder:
         on_error: OnError = "raise",
     ) -> Any:
         """``encode`` without blocking the event loop; cancelling stops the work."""
-        plans, single = self._plans(inputs, mode, think, num_samples, temperature, seed, on_error)
+        # Looking at files and tokenising is work too: it belongs off the loop.
+        plans, single = await asyncio.to_thread(
+            self._plans, inputs, mode, think, num_samples, temperature, seed, on_error
+        )
         requests = self._first_round(plans)
         while requests:
             following = []
             async for request_id, outcome in self.backend.arun(requests):
                 following += self._take(plans, request_id, outcome)
             requests = following
-        return self._collect(plans, single, on_error, think)
+        return await asyncio.to_thread(self._collect, plans, single, on_error, think)
 
     def encode_query(
         self, inputs: Inputs, mode: Mode = "disc", *, kind: str | None = None, **options: Any
@@ -191,17 +194,28 @@ class UmeR1Encoder:
         self, inputs: Inputs, mode: Mode = "disc", *, kind: str | None = None, **options: Any
     ) -> Any:
         """``encode_query`` without blocking the event loop."""
-        return await self.aencode(_instructed(inputs, kind, "query"), mode, **options)
+        return await self.aencode(
+            await asyncio.to_thread(_instructed, inputs, kind, "query"), mode, **options
+        )
 
     async def aencode_document(
         self, inputs: Inputs, mode: Mode = "disc", *, kind: str | None = None, **options: Any
     ) -> Any:
         """``encode_document`` without blocking the event loop."""
-        return await self.aencode(_instructed(inputs, kind, "document"), mode, **options)
+        shown = await asyncio.to_thread(_instructed, inputs, kind, "document")
+        return await self.aencode(shown, mode, **options)
 
     def close(self) -> None:
-        """Frees the model."""
+        """Frees the model; encoding after that is refused."""
         self.backend.close()
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Frees the model."""
+        self.close()
 
     def prompt_ids(self, item: MultimodalInput) -> tuple[int, ...]:
         """Returns the prompt of one input, with one pad token per visual."""
@@ -228,9 +242,16 @@ class UmeR1Encoder:
         return self.preset.blank_size is not None and not item.images and item.video is None
 
     def _fingerprint(self, think: Think) -> dict[str, Any]:
-        # A directory may move; its weights say which model it is.
-        model = self.model if self.revision or self.model == NANO else "local"
-        return make_fingerprint(model, self.revision, self._weights, self.preset, self.dimension, think)
+        return make_fingerprint(
+            self._weights,
+            self.preset,
+            self.backend.protocol,
+            self.dimension,
+            think,
+            # A directory's name means nothing elsewhere.
+            model=self.model if self.revision or self.model == NANO else "local",
+            revision=self.revision,
+        )
 
     def _plans(
         self,
@@ -338,9 +359,14 @@ def _transformers(path: Path, preset: Preset, device: str | None, dtype: str, ba
     try:
         from ume_r1_rag.backends.batching import BatchLimits
         from ume_r1_rag.backends.transformers import TransformersBackend
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingExtra(
             f"the transformers backend needs {error.name}: pip install 'ume-r1-rag[transformers]'"
+        ) from error
+    except ImportError as error:
+        raise BackendError(
+            f"the transformers backend cannot be imported: {error}. Is a package too old or broken? "
+            "`ume-r1 doctor` shows the versions; pip install -U 'ume-r1-rag[transformers]'"
         ) from error
     return TransformersBackend(path, preset, device, dtype, BatchLimits(requests=batch_size))
 

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.template import EMBED_PROMPT, Preset
+from ume_r1_rag.types import INFORMATIVE_FIELDS
 
 if TYPE_CHECKING:
     from ume_r1_rag.types import Think
@@ -22,31 +23,39 @@ SCHEMA = 1
 
 
 def make_fingerprint(
-    model: str, revision: str | None, weights: str, preset: Preset, dimension: int, think: Think
+    weights: str,
+    preset: Preset,
+    protocol: Mapping[str, Any],
+    dimension: int,
+    think: Think,
+    model: str,
+    revision: str | None,
 ) -> dict[str, Any]:
-    """Returns the fingerprint of an encoder.
+    """Returns the fingerprint of an encoder, its values as in JSON.
 
     Args:
-        model: its name; ``"local"`` for a directory, which its weights identify.
-        revision: hub revision, if any.
         weights: content digest of the checkpoint.
-        preset: everything in it counts.
+        preset: kept whole, so that a reader of a collection can encode by it.
+        protocol: of the backend: prompt, pixels and end tokens as they are in force.
         dimension: D.
         think: the think budget of the gen vectors.
+        model: what the model was called; for people, the weights decide.
+        revision: hub revision, if any; likewise.
     """
-    protocol = json.dumps([EMBED_PROMPT, asdict(preset)], sort_keys=True)
+    in_force = json.dumps([EMBED_PROMPT, dict(protocol)], sort_keys=True)
     return {
         "schema": SCHEMA,
-        "model": model,
-        "revision": revision,
         "weights": weights,
-        "preset": preset.name,
-        "protocol": hashlib.sha256(protocol.encode()).hexdigest()[:16],
+        "preset": asdict(preset),
+        "protocol": hashlib.sha256(in_force.encode()).hexdigest()[:16],
         "dimension": dimension,
         "think": think,
+        "model": model,
+        "revision": revision,
     }
 
 
 def digest(fingerprint: Mapping[str, Any]) -> str:
-    """Returns a short digest of a fingerprint."""
-    return hashlib.sha256(json.dumps(dict(fingerprint), sort_keys=True).encode()).hexdigest()[:16]
+    """Returns a short digest of what decides in a fingerprint."""
+    deciding = {name: value for name, value in fingerprint.items() if name not in INFORMATIVE_FIELDS}
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from ume_r1_rag.errors import IndexMismatch
 from ume_r1_rag.index.payload import jsonable
-from ume_r1_rag.types import Space
+from ume_r1_rag.types import INFORMATIVE_FIELDS, Space
 
 if TYPE_CHECKING:
     from qdrant_client import models
@@ -76,13 +76,15 @@ def check_fingerprint(
         stored: the collection's.
         given: the encoder's.
         name: the collection's name, for the message.
-        ignore: fields that may differ.
+        ignore: fields that may differ, besides those that are for people alone.
     """
     ours = jsonable(given)
     differing = [
         f"{field}: stored {stored.get(field, 'nothing')!r}, this encoder {ours.get(field, 'nothing')!r}"
         for field in sorted(stored.keys() | ours.keys())
-        if field not in ignore and (field not in stored or field not in ours or stored[field] != ours[field])
+        if field not in INFORMATIVE_FIELDS
+        and field not in ignore
+        and (field not in stored or field not in ours or stored[field] != ours[field])
     ]
     if differing:
         raise IndexMismatch(

@@ -1,6 +1,6 @@
 """The official prompt, its presets, and how an input becomes token ids and patches."""
 
-from ume_r1_rag.template.presets import PRESETS, PixelLimits, Preset, RepetitionStop, get_preset
+from ume_r1_rag.template.presets import PRESETS, PixelLimits, Preset, RepetitionStop, get_preset, load_preset
 from ume_r1_rag.template.prompt import (
     DISC_MARKER,
     EMBED_PROMPT,
@@ -40,6 +40,7 @@ __all__ = [
     "find_markers",
     "get_preset",
     "instruct",
+    "load_preset",
     "parse",
     "think_closed",
     "user_text",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ume_r1_rag.errors import ConfigError
 
@@ -109,6 +111,24 @@ PRESETS: dict[str, Preset] = {
         None,
     ),
 }
+
+
+def load_preset(values: Mapping[str, Any]) -> Preset:
+    """Returns a preset from ``dataclasses.asdict``'s or JSON's form of it.
+
+    Raises:
+        ConfigError: fields are missing or unknown, as in a collection of another version.
+    """
+    try:
+        repetition = values["repetition"]
+        parts = {
+            "image_limits": PixelLimits(**values["image_limits"]),
+            "frame_limits": PixelLimits(**values["frame_limits"]),
+            "repetition": None if repetition is None else RepetitionStop(**repetition),
+        }
+        return Preset(**{**values, **parts})
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"no preset can be made of {dict(values)}: {error}") from error
 
 
 def get_preset(preset: str | Preset) -> Preset:

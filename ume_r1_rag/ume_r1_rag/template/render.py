@@ -86,6 +86,11 @@ class PromptTokenizer:
         self.video_id = self._added["<|video_pad|>"]
         self._rendered: dict[tuple[int, int], str] = {}
 
+    @property
+    def signature(self) -> list[str]:
+        """The prompt around a text: alone, with an image, with a video."""
+        return [self._chat(images, videos) for images, videos in ((0, 0), (1, 0), (0, 1))]
+
     def prompt_ids(self, text: str, images: int = 0, videos: int = 0) -> tuple[int, ...]:
         """Returns the prompt's ids, with one pad token per visual.
 

@@ -47,6 +47,19 @@ class VisualProcessor:
             preset.frame_limits if preset.frames_replace_limits else preset.frame_limits.within(own_frame)
         )
 
+    @property
+    def signature(self) -> dict[str, Any]:
+        """What the patches depend on besides the pixels: effective limits, normalisation, patch sizes."""
+        names = ("image_mean", "image_std", "rescale_factor", "resample", "patch_size", "merge_size")
+        own = {name: repr(getattr(self._image, name, None)) for name in (*names, "temporal_patch_size")}
+        frames = {name: repr(getattr(self._video, name, None)) for name in (*names, "temporal_patch_size")}
+        return {
+            "image_pixels": [self.image_limits.min_pixels, self.image_limits.max_pixels],
+            "frame_pixels": [self.frame_limits.min_pixels, self.frame_limits.max_pixels],
+            "image": own,
+            "frame": frames,
+        }
+
     def images(self, images: Sequence[Image]) -> Patches:
         """Returns the patches of RGB images."""
         out = self._image(images=list(images), size=_size(self.image_limits), return_tensors="pt")
