@@ -232,13 +232,15 @@ def test_a_folder_is_found_again(tmp_path):
 
 def test_another_encoder_is_refused_by_name_of_field(tmp_path):
     QdrantIndex(tmp_path, fingerprint=FINGERPRINT).close()
-    other = {**FINGERPRINT, "weights": "f" * 8, "revision": "1"}
+    other = {**FINGERPRINT, "weights": "f" * 8, "protocol": "1", "revision": "2", "model": "renamed"}
     with pytest.raises(IndexMismatch) as caught:
         QdrantIndex(tmp_path, fingerprint=other)
     message = str(caught.value)
     assert "weights: stored '00000000', this encoder 'ffffffff'" in message
-    assert "revision: stored 'nothing', this encoder '1'" in message
+    assert "protocol: stored 'nothing', this encoder '1'" in message
+    # What a model is called is for people; its weights decide.
     assert "model:" not in message
+    assert "revision:" not in message
     assert "index again into another collection" in message
     with pytest.raises(IndexMismatch, match="4 dimensions, the encoder gives 8"):
         QdrantIndex(tmp_path, fingerprint={**FINGERPRINT, "dimension": 8})

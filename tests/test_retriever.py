@@ -22,9 +22,10 @@ class FakeEncoder:
     """Vectors are random, seeded by space and text."""
 
     dimension = D
+    max_image_pixels = 64 * 64
 
     def __init__(self, **fields):
-        self.fingerprint = {"model": "fake", "dimension": D, "think": "full", **fields}
+        self.fingerprint = {"weights": "fake", "dimension": D, "think": "full", **fields}
         self.calls = []
 
     def encode_query(self, inputs, mode="disc", **options):
@@ -32,6 +33,11 @@ class FakeEncoder:
         return self.encode(inputs, mode)
 
     encode_document = encode_query
+
+    async def aencode_query(self, inputs, mode="disc", **options):
+        return self.encode_query(inputs, mode, **options)
+
+    aencode_document = aencode_query
 
     def encode(self, text, mode):
         if isinstance(text, list):
@@ -183,8 +189,8 @@ def test_several_queries_at_once_are_refused(retriever):
 
 
 def test_another_encoder_is_refused_and_another_think_budget_is_not(retriever):
-    with pytest.raises(IndexMismatch, match="model: stored 'fake', this encoder 'other'"):
-        Retriever(FakeEncoder(model="other"), retriever.index)
+    with pytest.raises(IndexMismatch, match="weights: stored 'fake', this encoder 'other'"):
+        Retriever(FakeEncoder(weights="other"), retriever.index)
     Retriever(FakeEncoder(think="none"), retriever.index)
 
 

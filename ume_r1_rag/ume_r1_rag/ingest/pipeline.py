@@ -55,7 +55,7 @@ def ingest(
         raise ConfigError(f"batch_size={batch_size}: encode at least one document at a time")
     index.check(encoder.fingerprint, ignore=())
     if max_page_pixels is None:
-        max_page_pixels = getattr(encoder, "max_image_pixels", None)
+        max_page_pixels = encoder.max_image_pixels
     started = time.perf_counter()
     kinds, flagged = Counter[str](), Counter[str]()
     failed, skipped = list[Failure](), list[Skipped]()
