@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 import weakref
@@ -505,8 +506,10 @@ def test_two_threads_share_one_model(backend, ask):
 
 def test_a_closed_backend_has_let_its_model_go(official_checkpoint):
     own = TransformersBackend(official_checkpoint, BARE, "cpu", "float32")
+    model = weakref.ref(own.model)
     own.close()
-    assert not hasattr(own, "model")
+    gc.collect()
+    assert model() is None
 
 
 # Decoding

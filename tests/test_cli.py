@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ume_r1_rag.cli import bench, doctor, model, options, screen, store, train, 
 from ume_r1_rag.cli.app import app
 from ume_r1_rag.errors import ConfigError, MissingExtra
 from ume_r1_rag.index import QdrantIndex
+from ume_r1_rag.template import PRESETS, get_preset
 
 ESCAPE = "evil\x1b[31m.png"
 
@@ -45,7 +47,7 @@ def loaded(monkeypatch, nano_encoder):
     """Commands get the shared model in place of loading their own."""
 
     def load(name, preset="serving", think="full", revision=None, batch_size=32):
-        assert (name, preset, revision) == ("nano", "serving", None)
+        assert (name, get_preset(preset), revision) == ("nano", PRESETS["serving"], None)
         encoder = copy.copy(nano_encoder)
         encoder.think = think
         return encoder
@@ -424,17 +426,19 @@ def test_bench_prints_the_table_and_exits_by_the_bars(tmp_path, monkeypatch):
 def test_the_model_of_a_collection(monkeypatch):
     calls = []
     monkeypatch.setattr(model, "load_encoder", lambda *arguments: calls.append(arguments))
-    hub = {"model": "owner/name", "revision": "abc", "preset": "paper", "think": 64}
+    paper, serving = PRESETS["paper"], PRESETS["serving"]
+    stored = {name: json.loads(json.dumps(asdict(preset))) for name, preset in PRESETS.items()}
+    hub = {"model": "owner/name", "revision": "abc", "preset": stored["paper"], "think": 64}
     model.encoder_for(hub, None, None)
     model.encoder_for(hub, "nano", "none")
     monkeypatch.setenv("UME_R1_MODEL", "/models/mine")
     model.encoder_for(hub, None, None)
-    model.encoder_for({"model": "local", "revision": None}, None, None)
+    model.encoder_for({"model": "local", "revision": None, "preset": stored["serving"]}, None, None)
     assert calls == [
-        ("owner/name", "paper", 64, "abc"),
-        ("nano", "paper", "none", None),
-        ("owner/name", "paper", 64, "abc"),
-        ("/models/mine", "serving", "full", None),
+        ("owner/name", paper, 64, "abc"),
+        ("nano", paper, "none", None),
+        ("owner/name", paper, 64, "abc"),
+        ("/models/mine", serving, "full", None),
     ]
     monkeypatch.delenv("UME_R1_MODEL")
     with pytest.raises(ConfigError, match="pass --model DIR"):
