@@ -27,8 +27,8 @@ pytestmark = pytest.mark.timeout(1200)
 @pytest.fixture(scope="module")
 def report() -> ParityReport:
     inputs = parity_inputs()
-    # In bfloat16 nothing is demanded but numbers: a fifth of the inputs will do.
-    found = run_parity("nano", inputs, bf16_inputs=inputs[::5], max_new_tokens=64)
+    # In bfloat16 nothing is demanded but numbers, and CPUs are slow at it: some of every kind will do.
+    found = run_parity("nano", inputs, bf16_inputs=inputs[::13], max_new_tokens=48)
     print(f"\n{found.table()}")
     return found
 
