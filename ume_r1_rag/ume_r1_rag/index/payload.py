@@ -72,7 +72,7 @@ def build(document: Document, embedding: Embedding, id: str) -> dict[str, Any]:
         id: the point's id, which becomes the node id.
     """
     content = page_content(document, embedding)
-    public = _public_metadata(document)
+    public = jsonable(_public_metadata(document))
     parent = unicode_text(document.document or document.key)
     payload: dict[str, Any] = {
         **{name: value for name, value in public.items() if not name.startswith(("ume_", "_node_"))},
