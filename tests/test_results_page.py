@@ -211,7 +211,7 @@ def test_where_a_document_is():
                 Section(
                     "q",
                     [
-                        hit("r/q3.pdf#page=2", kind="page", page=2, title="q3.pdf"),
+                        hit("r/q3.pdf#page=2", document="r/q3.pdf", kind="page", page=2, title="q3.pdf"),
                         hit("c.mp4", kind="clip", span_s=(1.0, 2.5), title="c.mp4"),
                         hit("r/x.png", title=""),
                     ],
