@@ -24,13 +24,12 @@ class SftConfig:
         steps: optimiser steps.
         batch_size: pairs a step, all from one source.
         block_size: neighbouring rows that stay in one batch.
-        source_weights: relative frequency of the sources; default by size.
+        source_weights: relative frequency of each source, those left out being 0; default by size.
         temperature: of both contrastive losses.
         symmetric: average both directions of the contrastive losses.
         phases: weights of the three losses over the run, each phase from a share of the steps on:
             ``{"from": 0.0, "disc": 1.0, "gen": 1.0, "ce": 1.0}`` is equation 4. A phase may have
-            ``sources``, which then stand in for ``source_weights``, and ``rope_theta``, the base of the
-            language model's rotary positions from then on.
+            ``sources``, which then stand in for ``source_weights``.
         optimizer: ``"muon"`` or ``"adamw"``.
         lr: of AdamW.
         muon_lr: of Muon.
@@ -98,8 +97,8 @@ class SftConfig:
         if not starts or starts[0] != 0 or starts != sorted(starts):
             raise ConfigError(f"phases start at {starts}: the first at 0, the others in order")
         for phase in self.phases:
-            if set(phase) - {"sources", "rope_theta"} != {"from", "disc", "gen", "ce"}:
-                raise ConfigError(f"phase {phase} needs from, disc, gen, ce; may have sources, rope_theta")
+            if set(phase) - {"sources"} != {"from", "disc", "gen", "ce"}:
+                raise ConfigError(f"phase {phase} needs from, disc, gen, ce; may have sources")
         shares = [knot[0] for knot in self.lr_knots if len(knot) == 2]
         if not shares or len(shares) < len(self.lr_knots) or shares != sorted(shares):
             raise ConfigError(f"lr_knots={self.lr_knots} must be [share, factor] pairs in order of share")

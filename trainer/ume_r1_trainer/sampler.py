@@ -33,7 +33,7 @@ class SourceSampler:
             batch_size: pairs in a batch; a multiple of ``block_size``.
             block_size: rows that stay together.
             seed: of the order.
-            weights: relative frequency of a source; default its number of rows.
+            weights: relative frequency of each source, those left out being 0; default by number of rows.
 
         Raises:
             ConfigError: the sizes do not fit, a source is smaller than a batch or a weight names no source.
@@ -49,7 +49,8 @@ class SourceSampler:
         self._rows = {name: np.asarray(rows) for name, rows in sorted(datasets.items())}
         self._batch, self._block, self._seed = batch_size, block_size, seed
         self._names = list(self._rows)
-        share = np.array([(weights or {}).get(name, len(self._rows[name])) for name in self._names], float)
+        sizes = {name: len(rows) for name, rows in self._rows.items()}
+        share = np.array([(weights or sizes).get(name, 0.0) for name in self._names], float)
         self._share = share / share.sum()
         self._order = lru_cache(maxsize=len(self._names) * 2)(self._epoch_order)
 

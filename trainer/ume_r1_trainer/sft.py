@@ -30,7 +30,7 @@ from ume_r1_rag.template import get_preset
 from ume_r1_trainer import nano
 from ume_r1_trainer.collate import Collator, SideBatch
 from ume_r1_trainer.config import SftConfig
-from ume_r1_trainer.losses import info_nce, next_token
+from ume_r1_trainer.losses import IGNORE, info_nce, next_token
 from ume_r1_trainer.optimizer import lr_factor, make_optimizers
 from ume_r1_trainer.plot import plot_log
 from ume_r1_trainer.records import Pair, RecordFile
@@ -75,7 +75,7 @@ def forward(model: nn.Module, batch: SideBatch) -> tuple[torch.Tensor, torch.Ten
     states = model.model(**batch.model_inputs).last_hidden_state  # type: ignore[operator]
     rows = torch.arange(len(states), device=states.device)
     # The head is applied to the completion alone; it is most of a small model's cost otherwise.
-    first = int((batch.labels != -100).int().argmax(-1).min()) - 1
+    first = int((batch.labels != IGNORE).int().argmax(-1).min()) - 1
     loss = next_token(model.lm_head(states[:, first:]), batch.labels[:, first:])  # type: ignore[operator]
     disc = F.normalize(states[rows, batch.disc].float(), dim=-1)
     gen = F.normalize(states[rows, batch.gen].float(), dim=-1)
@@ -125,12 +125,7 @@ class Sft:
         )
         self._base_lrs = [group["lr"] for o in self.optimizers for group in o.param_groups]
         self.collate = Collator(self.processor, get_preset(config.preset), self.records.path.parent)
-        weights = [phase.get("sources", config.source_weights) or None for phase in config.phases]
-        # A phase with the same sources goes on where the one before it stopped.
-        self.samplers = [
-            SourceSampler(self.records.datasets, config.batch_size, config.block_size, seed, own)
-            for own, seed in zip(weights, self._sampler_seeds(), strict=True)
-        ]
+        self.samplers = [self._sampler(phase) for phase in range(len(config.phases))]
         self._check_options()
         self._resume()
 
@@ -170,7 +165,6 @@ class Sft:
     def train_step(self, batch: PairBatch) -> dict[str, Any]:
         """Makes one optimiser step and returns its figures."""
         config = self.config
-        self._enter_phase()
         factor = lr_factor(self.step, config.steps, config.warmup, config.lr_knots)
         groups = [group for o in self.optimizers for group in o.param_groups]
         for group, base in zip(groups, self._base_lrs, strict=True):
@@ -220,20 +214,16 @@ class Sft:
         self.processor.save_pretrained(directory)
         return directory
 
-    def _enter_phase(self) -> None:
-        thetas = [
-            p["rope_theta"]
-            for p in self.config.phases[: self.config.phase(self.step) + 1]
-            if "rope_theta" in p
-        ]
-        if thetas and thetas[-1] != self.model.config.get_text_config().rope_parameters["rope_theta"]:
-            nano.set_rope_theta(self.model, thetas[-1])
-
-    def _sampler_seeds(self) -> list[int]:
-        seeds = [self.config.seed]
-        for number, phase in enumerate(self.config.phases[1:], 1):
-            seeds.append(self.config.seed + number if "sources" in phase else seeds[-1])
-        return seeds
+    def _sampler(self, phase: int) -> SourceSampler:
+        # Phases of the same sources share one order, so that the second goes on where the first stopped.
+        sources = [own.get("sources", self.config.source_weights) for own in self.config.phases]
+        return SourceSampler(
+            self.records.datasets,
+            self.config.batch_size,
+            self.config.block_size,
+            self.config.seed + sources.index(sources[phase]),
+            sources[phase],
+        )
 
     def _batches(self, start: int, end: int) -> Iterator[PairBatch]:
         # One thread ahead: decoding and patching overlap with the step that runs.
