@@ -11,6 +11,7 @@ import pytest
 # Tests are no package; helpers that are more than a fixture stand beside this file.
 sys.path.append(str(Path(__file__).parent))
 import official
+from hash_encoder import HashEncoder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,6 +35,12 @@ def nano_encoder():
     from ume_r1_rag import UmeR1Encoder
 
     return UmeR1Encoder("nano", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def make_encoder():
+    """Makes cheap encoders: ``make_encoder(dimension=32, model="m1", spaces=…, fail=…)``."""
+    return HashEncoder
 
 
 @pytest.fixture(scope="session")

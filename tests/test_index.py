@@ -155,7 +155,7 @@ def test_upsert_replaces_the_whole_point(index):
 
 def test_an_unchanged_document_keeps_the_vector_that_is_not_made_again(index):
     def write(embedding, content="v1", **fields):
-        index.upsert([document("k.png", metadata={"content_hash": content}, **fields)], [embedding])
+        index.upsert([document("k.png", content_hash=content, **fields)], [embedding])
         (hit,) = index.retrieve(["k.png"])
         return hit.payload, {s: index.scores(unit(0, 0, 3, 4), s, [hit.id]) for s in ("disc", "gen")}
 

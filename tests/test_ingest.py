@@ -20,6 +20,7 @@ class FakeEncoder:
     """The same vector for everything; refuses texts that say so."""
 
     dimension = D
+    spaces = ("disc", "gen")
     fingerprint = {"model": "fake", "dimension": D, "think": "full"}  # noqa: RUF012
     max_image_pixels = 64 * 64
 
@@ -106,7 +107,7 @@ def test_each_kind_of_file_becomes_its_documents(folder):
     assert clip.input.instruction == "Understand the content of the provided video."
     assert clip.span_s == pytest.approx((0.0, 2.0), abs=0.01)
     assert clip.thumbnail.startswith(b"\xff\xd8")
-    assert all(len(item.metadata["content_hash"]) == 64 for item in found.values())
+    assert all(len(item.content_hash) == 64 for item in found.values())
 
 
 def test_pages_are_rendered_within_the_limit_and_bear_their_text(tmp_path):

@@ -23,7 +23,8 @@ PAGE = Document(
     page=2,
     thumbnail=b"\xff\xd8thumb",
     document="reports/q3.pdf",
-    metadata={"author": "Ada", "content_hash": "ab12", "caption": "a chart"},
+    content_hash="ab12",
+    metadata={"author": "Ada", "caption": "a chart"},
 )
 
 

@@ -22,6 +22,7 @@ class FakeEncoder:
     """Vectors are random, seeded by space and text."""
 
     dimension = D
+    spaces = ("disc", "gen")
     max_image_pixels = 64 * 64
 
     def __init__(self, **fields):

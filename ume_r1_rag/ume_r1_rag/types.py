@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Space = Literal["disc", "gen"]
 """One of the two embedding spaces. Vectors of different spaces are never compared."""
 
+SearchSpace = Literal["disc", "gen", "text"]
+"""What can be searched: the embedding spaces, and the words (sparse, BM25)."""
+
 Mode = Literal["disc", "gen", "both"]
 """What an encoder is asked for."""
 
@@ -150,6 +153,8 @@ class Document:
         thumbnail: a small JPEG, if there is one.
         metadata: any further fields, kept and filterable.
         document: the key of the file that this is a part of, by which parts are grouped; ``key`` if empty.
+        content_hash: digest of all that the vectors depend on besides the encoder: the file's bytes and how
+            they were read (pixels of a page, segment, instruction); empty if it is not known.
     """
 
     key: str
@@ -163,6 +168,7 @@ class Document:
     thumbnail: bytes | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     document: str = ""
+    content_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +178,7 @@ class Hit:
     Attributes:
         key: the document's key.
         score: the score that ranked it; which one is the search's choice.
-        scores: cosine per space, for every space that was asked.
+        scores: cosine per embedding space, BM25 for ``"text"``; for every space that was asked.
         payload: the stored fields; text in it is untrusted.
         id: the point id.
     """
@@ -204,6 +210,11 @@ class Encoder(Protocol):
     @property
     def fingerprint(self) -> Mapping[str, Any]:
         """What the vectors depend on: weights, preset, protocol, think, D; and what the model is called."""
+        ...
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """The spaces it can encode in; asked for another one, it raises ``ConfigError``."""
         ...
 
     @property

@@ -17,7 +17,16 @@ from ume_r1_rag.encoder.plan import Plan
 from ume_r1_rag.errors import BackendError, ConfigError, EncodeErrors, MissingExtra, UmeR1Error
 from ume_r1_rag.inputs import to_inputs
 from ume_r1_rag.template import INSTRUCTIONS, Preset, get_preset, instruct
-from ume_r1_rag.types import Embedding, Inputs, Mode, MultimodalInput, Think, check_mode, check_think
+from ume_r1_rag.types import (
+    Embedding,
+    Inputs,
+    Mode,
+    MultimodalInput,
+    Space,
+    Think,
+    check_mode,
+    check_think,
+)
 
 if TYPE_CHECKING:
     from ume_r1_rag.media.fetch import Fetcher
@@ -101,6 +110,11 @@ class UmeR1Encoder:
     def fingerprint(self) -> dict[str, Any]:
         """What the vectors depend on, with the default think budget."""
         return self._fingerprint(self.think)
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """The spaces it encodes in: both."""
+        return ("disc", "gen")
 
     @property
     def max_image_pixels(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ume_r1_rag.index.payload import CONTENT_HASH, point_id
+from ume_r1_rag.index.payload import point_id
 from ume_r1_rag.types import Document, Embedding
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def complete(
 
 
 def _lacks_one(document: Document, embedding: Embedding) -> bool:
-    return bool(document.metadata.get(CONTENT_HASH)) and (embedding.disc is None) != (embedding.gen is None)
+    return bool(document.content_hash) and (embedding.disc is None) != (embedding.gen is None)
 
 
 def _joined(
@@ -55,7 +55,7 @@ def _joined(
     import numpy as np
 
     if (
-        payload.get("ume_content_hash") != document.metadata[CONTENT_HASH]
+        payload.get("ume_content_hash") != document.content_hash
         or payload.get("ume_fingerprint", "") != embedding.fingerprint
     ):
         return embedding

@@ -27,9 +27,6 @@ from ume_r1_rag.types import Document, Embedding, Hit
 NAMESPACE = uuid.UUID("31832da0-1634-46f9-a14c-f37c5ff4bfc3")
 """The namespace of this project's point ids. Changing it would orphan every stored point."""
 
-CONTENT_HASH = "content_hash"
-"""The metadata field that is promoted to ``ume_content_hash`` instead of being shown to readers."""
-
 FIELDS = frozenset(
     [
         "key",
@@ -80,7 +77,6 @@ def build(document: Document, embedding: Embedding, id: str) -> dict[str, Any]:
         "page_content": content,
         "metadata": public,
     }
-    own = dict(document.metadata)
     fields = {
         "key": document.key,
         "kind": document.kind,
@@ -97,8 +93,8 @@ def build(document: Document, embedding: Embedding, id: str) -> dict[str, Any]:
         "fingerprint": embedding.fingerprint,
         "thumbnail": base64.b64encode(document.thumbnail).decode() if document.thumbnail else None,
         "document": parent,
-        "content_hash": own.pop(CONTENT_HASH, None),
-        "metadata": own or None,
+        "content_hash": document.content_hash,
+        "metadata": dict(document.metadata) or None,
     }
     payload.update({f"ume_{k}": jsonable(v) for k, v in fields.items() if v is not None and v != ""})
     return payload
@@ -173,8 +169,7 @@ def _public_metadata(document: Document) -> dict[str, Any]:
         "span_s": document.span_s,
         "document": document.document or document.key,
     }
-    own = {k: v for k, v in document.metadata.items() if k != CONTENT_HASH}
-    merged = {**own, **{k: v for k, v in ours.items() if v is not None and v != ""}}
+    merged = {**document.metadata, **{k: v for k, v in ours.items() if v is not None and v != ""}}
     return {k: jsonable(v) for k, v in merged.items()}
 
 

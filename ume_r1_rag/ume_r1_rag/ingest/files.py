@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ume_r1_rag.errors import ConfigError, InputError, UmeR1Error
-from ume_r1_rag.index.payload import CONTENT_HASH, unicode_text
+from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.ingest.report import Failure, Skipped
 from ume_r1_rag.media.mediatype import kind_of_name
 from ume_r1_rag.template import INSTRUCTIONS, PRESETS
@@ -173,7 +173,7 @@ def _pages(file: _File, max_page_pixels: int) -> Iterator[Item]:
                     text=unicode_text(pdf.text(page)),
                     page=page,
                     thumbnail=thumbnail(shown, _THUMBNAIL),
-                    metadata={CONTENT_HASH: digest},
+                    content_hash=digest,
                 )
             except Exception as error:  # noqa: BLE001
                 yield file.failure(error, page)
@@ -224,7 +224,7 @@ def _document(
         text=text,
         span_s=span_s,
         thumbnail=small,
-        metadata={CONTENT_HASH: _digest(file.path)},
+        content_hash=_digest(file.path),
     )
 
 
