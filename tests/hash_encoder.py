@@ -27,6 +27,7 @@ class HashEncoder:
     """
 
     max_image_pixels = 128 * 128
+    max_video_frames = 2
 
     def __init__(
         self,

@@ -222,6 +222,11 @@ class Encoder(Protocol):
         """Pixels of an image beyond which it is scaled down; rendering finer is wasted."""
         ...
 
+    @property
+    def max_video_frames(self) -> int:
+        """Frames of a video beyond which it is sampled; decoding more is wasted."""
+        ...
+
     def encode_query(self, inputs: Inputs, mode: Mode = "disc", **options: Any) -> Any:
         """Returns one ``Embedding``, or a list in the inputs' order."""
         ...

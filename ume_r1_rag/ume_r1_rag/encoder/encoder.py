@@ -121,6 +121,11 @@ class UmeR1Encoder:
         """The most pixels of an image that reach the model; rendering finer is wasted."""
         return self.backend.max_image_pixels
 
+    @property
+    def max_video_frames(self) -> int:
+        """The frames of a video that reach the model; of more, evenly spread ones are taken."""
+        return self.preset.num_frames
+
     def encode(
         self,
         inputs: Inputs,
