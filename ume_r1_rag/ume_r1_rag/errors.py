@@ -54,6 +54,10 @@ class IndexUnavailable(UmeR1Error):
     """An index's folder or server cannot be used: broken, gone, or out of reach."""
 
 
+class CacheUnavailable(UmeR1Error):
+    """An embedding cache's file cannot be used: broken, foreign, or not to be written."""
+
+
 class EncodeErrors(UmeR1Error):
     """Some inputs of a call failed; everything else was finished.
 
