@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,31 @@ if TYPE_CHECKING:
 MEMORY = ":memory:"
 TIMEOUT_S = 60
 
-_GUARD = threading.Lock()
+# Reentrant: a garbage collection may close an index while another one is being opened.
+_GUARD = threading.RLock()
 _LOCKS: weakref.WeakKeyDictionary[QdrantClient, threading.RLock] = weakref.WeakKeyDictionary()
 """One lock for each embedded client, however many indexes share it."""
 
+_FOLDERS: dict[tuple[int, str], _Holder] = {}
+"""The folders that this process has open, by process (a fork has its own) and real path."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
+class _Holder:
+    """A client that was opened here.
+
+    Attributes:
+        client: the client.
+        users: how many connections use it.
+        folder: where it stands in ``_FOLDERS``, if it does.
+    """
+
+    client: QdrantClient
+    users: int = 0
+    folder: tuple[int, str] | None = None
+
+
+@dataclass(slots=True)
 class Connection:
     """An open client.
 
@@ -34,13 +53,20 @@ class Connection:
         client: the client.
         location: where it leads, as a user would name it, without a password.
         embedded: whether it runs in this process, by exact search, instead of on a server.
-        owned: whether it was opened here, so that it is ours to close.
+        holder: who closes the client with its last connection; None if it was given and stays open.
     """
 
     client: QdrantClient
     location: str
     embedded: bool
-    owned: bool
+    holder: _Holder | None = None
+    _open: bool = field(default=True, repr=False)
+
+    def __post_init__(self) -> None:
+        """Counts itself among the client's users."""
+        if self.holder is not None:
+            with _GUARD:
+                self.holder.users += 1
 
     @contextmanager
     def use(self) -> Iterator[None]:
@@ -49,17 +75,27 @@ class Connection:
         Raises:
             IndexUnavailable: the store failed.
         """
+        import grpc
         from qdrant_client.http.exceptions import ApiException
 
         with _lock(self.client, self.embedded):
             try:
                 yield
-            except (ApiException, OSError, sqlite3.Error) as error:
+            except (ApiException, grpc.RpcError, OSError, sqlite3.Error) as error:
                 raise _unavailable(self.location, self.embedded, error) from error
 
     def close(self) -> None:
-        """Closes the client if it is ours; a second call does nothing."""
-        if self.owned:
+        """Gives the client back; a second call does nothing."""
+        with _GUARD:
+            was_open, self._open = self._open, False
+            if self.holder is None or not was_open:
+                return
+            self.holder.users -= 1
+            if self.holder.users:
+                return
+            if self.holder.folder is not None:
+                _FOLDERS.pop(self.holder.folder, None)
+            # Under the guard: whoever opens the folder next must find it free.
             self.client.close()
 
 
@@ -69,13 +105,15 @@ def connect(
     api_key: str | None = None,
     client: QdrantClient | None = None,
     create: bool = True,
+    prefer_grpc: bool = False,
 ) -> Connection:
     """Returns a client for a folder (``path``), ``":memory:"`` or a server (``url``), or the given one.
 
     With none of these, the server in ``QDRANT_URL``, its key in ``QDRANT_API_KEY``. The variable for the key
     belongs to the variable for the URL: it is never sent to a ``url`` given here.
 
-    A folder is one of Qdrant's embedded storages, which are read with ``pickle``: open only your own.
+    A folder is one of Qdrant's embedded storages, which are read with ``pickle``: open only your own. All
+    connections of a process to one folder share one client, which is closed with the last of them.
 
     Args:
         path: a folder, made if it is absent and ``create`` is set, or ``":memory:"``.
@@ -83,12 +121,13 @@ def connect(
         api_key: the server's key.
         client: an open client to share, which stays its owner's to close.
         create: whether a folder may be made.
+        prefer_grpc: whether to talk gRPC to a server where that is possible.
 
     Raises:
         ConfigError: more than one place, or none; a folder that is absent and may not be made; a
             URL that is none.
         IndexUnavailable: a folder that is broken or a file, a server that does not answer.
-        IndexLocked: another process, or another client in this one, holds the folder.
+        IndexLocked: another process, or a foreign client in this one, holds the folder.
     """
     if sum(place is not None for place in (path, url, client)) > 1:
         raise ConfigError("path=, url= and client= are each a place: give one of them")
@@ -102,7 +141,7 @@ def connect(
                 'no index is named: give path="DIR", path=":memory:" or url=, or set QDRANT_URL'
             )
     if url is not None:
-        return _remote(url, api_key)
+        return _remote(url, api_key, prefer_grpc)
     return _embedded(str(path), create)
 
 
@@ -110,49 +149,65 @@ def _embedded(path: str, create: bool) -> Connection:
     from qdrant_client import QdrantClient
 
     if path == MEMORY:
-        return Connection(QdrantClient(MEMORY), MEMORY, embedded=True, owned=True)
+        client = QdrantClient(MEMORY)
+        return Connection(client, MEMORY, embedded=True, holder=_Holder(client))
     if not create and not Path(path, "meta.json").exists():
         raise ConfigError(f"path={path!r} holds no index: make one first, e.g. with `ume-r1 index`")
+    key = (os.getpid(), os.path.realpath(path))
+    with _GUARD:
+        holder = _FOLDERS.get(key)
+        if holder is None:
+            holder = _FOLDERS[key] = _Holder(_open_folder(path), folder=key)
+        return Connection(holder.client, path, embedded=True, holder=holder)
+
+
+def _open_folder(path: str) -> QdrantClient:
+    from qdrant_client import QdrantClient
+
     try:
-        return Connection(QdrantClient(path=path), path, embedded=True, owned=True)
+        return QdrantClient(path=path)
     except (
         Exception
     ) as error:  # JSON, SQLite, pickle, the file system: errors of a broken folder share no base
         if not isinstance(error, RuntimeError) or "already accessed" not in str(error):
             raise _unavailable(path, True, error) from error
         raise IndexLocked(
-            f"path={path!r} is held by another process, or by another index in this one: an embedded "
-            "collection has one user at a time. Close the other, or run a Qdrant server and set QDRANT_URL "
-            "(or pass url=) for both."
+            f"path={path!r} is held by another process, or by a client in this one that is not the index's: "
+            "an embedded collection has one user at a time. Close the other, or run a Qdrant server and set "
+            "QDRANT_URL (or pass url=) for both."
         ) from error
 
 
-def _remote(url: str, api_key: str | None) -> Connection:
+def _remote(url: str, api_key: str | None, prefer_grpc: bool) -> Connection:
     from qdrant_client import QdrantClient
     from qdrant_client.http.exceptions import ApiException
 
     try:
         # The version check would be a request of its own, with a warning for an answer.
-        client = QdrantClient(url=url, api_key=api_key, timeout=TIMEOUT_S, check_compatibility=False)
-        client.get_collections()
-    except ApiException as error:
-        raise _unavailable(describe_url(url), False, error) from error
+        client = QdrantClient(
+            url=url, api_key=api_key, timeout=TIMEOUT_S, check_compatibility=False, prefer_grpc=prefer_grpc
+        )
+        connection = Connection(client, describe_url(url), embedded=False, holder=_Holder(client))
+        with connection.use():
+            client.get_collections()
     except ValueError as error:
         # The cause may quote the URL, with the password that is in it.
         raise ConfigError(
             f"url={describe_url(url)!r} leads nowhere ({str(error).replace(url, describe_url(url))}): give "
             "one like http://localhost:6333, or path= for an embedded collection"
         ) from None
-    return Connection(client, describe_url(url), embedded=False, owned=True)
+    except ApiException as error:  # from the constructor
+        raise _unavailable(describe_url(url), False, error) from error
+    return connection
 
 
 def _borrowed(client: QdrantClient) -> Connection:
     options = client.init_options
     place = options.get("path") or options.get("location")
     if options.get("path") or place == MEMORY:
-        return Connection(client, str(place), embedded=True, owned=False)
+        return Connection(client, str(place), embedded=True)
     named = options.get("url") or place or options.get("host")
-    return Connection(client, describe_url(str(named)) if named else "server", embedded=False, owned=False)
+    return Connection(client, describe_url(str(named)) if named else "server", embedded=False)
 
 
 def _lock(client: QdrantClient, embedded: bool) -> AbstractContextManager[Any]:

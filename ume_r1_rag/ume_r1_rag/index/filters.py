@@ -33,10 +33,11 @@ def to_filter(filter: Filter) -> models.Filter | None:
         return filter
     if not isinstance(filter, Mapping):
         raise ConfigError(f"filter={filter!r} is neither a mapping nor a qdrant_client.models.Filter")
-    return models.Filter(must=[_condition(_path(field), value) for field, value in filter.items()])
+    return models.Filter(must=[_condition(field_path(field), value) for field, value in filter.items()])
 
 
-def _path(field: str) -> str:
+def field_path(field: str) -> str:
+    """Returns the payload path of a field as a mapping names it."""
     if field in FIELDS:
         return f"ume_{field}"
     return field if field.startswith("ume_") or "." in field else f"ume_metadata.{field}"

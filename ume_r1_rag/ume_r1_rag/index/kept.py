@@ -5,48 +5,47 @@ Whoever indexes again with ``mode="disc"``, for a new title say, must not lose h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ume_r1_rag.index.payload import point_id
 from ume_r1_rag.types import Document, Embedding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from qdrant_client import models
 
-    from qdrant_client import QdrantClient
+FIELDS = [
+    f"ume_{field}"
+    for field in ("content_hash", "fingerprint", "gen_fingerprint", "reasoning", "summary", "gen_valid",
+                  "gen_issue", "think")
+]  # fmt: skip
+"""The payload fields that :func:`complete` needs."""
 
-_READ = "content_hash fingerprint reasoning summary gen_valid gen_issue think".split()
+
+def lacks_one(document: Document, embedding: Embedding) -> bool:
+    """Returns whether a stored vector could complete an embedding."""
+    return bool(document.content_hash) and (embedding.disc is None) != (embedding.gen is None)
 
 
 def complete(
-    client: QdrantClient, collection: str, pairs: Sequence[tuple[Document, Embedding]]
+    pairs: Sequence[tuple[Document, Embedding]], records: Sequence[models.Record | None]
 ) -> list[tuple[Document, Embedding]]:
     """Returns the pairs; an embedding that lacks one vector has the stored one, if that still holds.
 
-    It does if the document has a content hash, and the point has the same one and is of the same encoder.
-    With a gen vector come its reasoning and summary.
+    It does if the document has a content hash, the point has the same one, and the same encoder made the
+    stored vector. With a gen vector come its reasoning and summary.
+
+    Args:
+        pairs: what is to be written.
+        records: of each the point that is stored, with vectors and :data:`FIELDS`, or None.
     """
-    lacking = [point_id(document.key) for document, embedding in pairs if _lacks_one(document, embedding)]
-    if not lacking:
-        return list(pairs)
-    records = client.retrieve(
-        collection, ids=lacking, with_payload=[f"ume_{field}" for field in _READ], with_vectors=True
-    )
-    stored = {str(record.id): record for record in records}
     completed = []
-    for document, embedding in pairs:
-        record = stored.get(point_id(document.key)) if _lacks_one(document, embedding) else None
-        if record is not None and isinstance(record.vector, dict):
+    for (document, embedding), record in zip(pairs, records, strict=True):
+        if record is not None and isinstance(record.vector, dict) and lacks_one(document, embedding):
             completed.append((document, _joined(document, embedding, record.payload or {}, record.vector)))
         else:
             completed.append((document, embedding))
     return completed
-
-
-def _lacks_one(document: Document, embedding: Embedding) -> bool:
-    return bool(document.content_hash) and (embedding.disc is None) != (embedding.gen is None)
 
 
 def _joined(
@@ -54,19 +53,20 @@ def _joined(
 ) -> Embedding:
     import numpy as np
 
+    lacking = "disc" if embedding.disc is None else "gen"
+    maker = payload.get("ume_fingerprint" if lacking == "disc" else "ume_gen_fingerprint", "")
     if (
-        payload.get("ume_content_hash") != document.content_hash
-        or payload.get("ume_fingerprint", "") != embedding.fingerprint
+        lacking not in vectors
+        or payload.get("ume_content_hash") != document.content_hash
+        or maker != embedding.fingerprint
     ):
         return embedding
-    found = {space: np.asarray(vector, dtype=np.float32) for space, vector in vectors.items()}
-    if embedding.disc is None:
-        return replace(embedding, disc=found.get("disc"))
-    if "gen" not in found:
-        return embedding
+    found = np.asarray(vectors[lacking], dtype=np.float32)
+    if lacking == "disc":
+        return replace(embedding, disc=found)
     return replace(
         embedding,
-        gen=found["gen"],
+        gen=found,
         reasoning=payload.get("ume_reasoning"),
         summary=payload.get("ume_summary"),
         gen_valid=payload.get("ume_gen_valid"),

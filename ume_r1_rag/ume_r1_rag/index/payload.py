@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from ume_r1_rag.index.tenant import FIELD as TENANT
 from ume_r1_rag.types import Document, Embedding, Hit
 
 NAMESPACE = uuid.UUID("31832da0-1634-46f9-a14c-f37c5ff4bfc3")
@@ -46,6 +47,9 @@ FIELDS = frozenset(
         "document",
         "content_hash",
         "metadata",
+        "gen_fingerprint",
+        "spaces",
+        "tenant",
     ]
 )
 """Our payload fields, without their ``ume_`` prefix."""
@@ -60,13 +64,22 @@ def point_id(key: str, tenant: str | None = None) -> str:
     return str(uuid.uuid5(space, unicode_text(key)))
 
 
-def build(document: Document, embedding: Embedding, id: str) -> dict[str, Any]:
+def build(
+    document: Document,
+    embedding: Embedding,
+    id: str,
+    *,
+    tenant: str | None = None,
+    store_reasoning: bool = True,
+) -> dict[str, Any]:
     """Returns the payload of one point.
 
     Args:
         document: what was embedded.
         embedding: its embedding; the vectors are not stored here, reasoning and summary are.
         id: the point's id, which becomes the node id.
+        tenant: whose point it is.
+        store_reasoning: whether the reasoning is kept; the summary is in any case.
     """
     content = page_content(document, embedding)
     public = jsonable(_public_metadata(document))
@@ -85,19 +98,61 @@ def build(document: Document, embedding: Embedding, id: str) -> dict[str, Any]:
         "text": document.text,
         "page": document.page,
         "span_s": document.span_s,
-        "reasoning": embedding.reasoning,
-        "summary": embedding.summary,
-        "gen_valid": embedding.gen_valid,
-        "gen_issue": embedding.gen_issue,
-        "think": embedding.think if embedding.gen is not None else None,
+        **_generated(embedding, store_reasoning),
         "fingerprint": embedding.fingerprint,
         "thumbnail": base64.b64encode(document.thumbnail).decode() if document.thumbnail else None,
         "document": parent,
         "content_hash": document.content_hash,
         "metadata": dict(document.metadata) or None,
     }
-    payload.update({f"ume_{k}": jsonable(v) for k, v in fields.items() if v is not None and v != ""})
+    payload.update(_fields(fields))
+    if tenant is not None:
+        payload[TENANT] = tenant
     return payload
+
+
+def with_generation(
+    payload: Mapping[str, Any], embedding: Embedding, store_reasoning: bool = True
+) -> dict[str, Any]:
+    """Returns a stored payload with what a generation adds to it, in place of any earlier one's.
+
+    Args:
+        payload: of a point as it is stored.
+        embedding: with a gen vector, of the same content.
+        store_reasoning: whether the reasoning is kept.
+    """
+    generated = _generated(embedding, store_reasoning)
+    earlier = {f"ume_{name}" for name in generated}
+    kept = {name: value for name, value in payload.items() if name not in earlier}
+    kept |= _fields(generated)
+    summary = unicode_text(embedding.summary or "")
+    # What a text says of itself goes before what is said of it.
+    if not summary.strip() or kept.get("ume_kind") == "text":
+        return kept
+    kept["page_content"] = summary
+    try:
+        node = json.loads(kept["_node_content"])
+        kept["_node_content"] = json.dumps({**node, "text": summary}, ensure_ascii=False)
+    except (KeyError, TypeError, ValueError):  # written by someone else: LlamaIndex shows what there is
+        pass
+    return kept
+
+
+def _generated(embedding: Embedding, store_reasoning: bool) -> dict[str, Any]:
+    made = embedding.gen is not None
+    return {
+        "reasoning": embedding.reasoning if store_reasoning else None,
+        "summary": embedding.summary,
+        "gen_valid": embedding.gen_valid,
+        "gen_issue": embedding.gen_issue,
+        "think": embedding.think if made else None,
+        "gen_fingerprint": embedding.fingerprint if made else None,
+    }
+
+
+def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns our fields by their stored names; one without a value is left out."""
+    return {f"ume_{name}": jsonable(v) for name, v in values.items() if v is not None and v != ""}
 
 
 def hit(

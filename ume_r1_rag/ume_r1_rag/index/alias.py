@@ -1,0 +1,212 @@
+"""Alias: a collection's name leads to one of several physical collections, its versions.
+
+``papers`` is an alias of ``papers--1``; a new model's vectors are built in ``papers--2`` beside it, and the
+alias is moved when they are good. Stock readers follow the alias; a ``QdrantIndex`` keeps to the version
+that it opened, whose fingerprint it has checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ume_r1_rag.errors import ConfigError, IndexMismatch
+from ume_r1_rag.index.tenant import FIELD as TENANT
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|--')
+_LONGEST = 200
+
+REPLACES = "ume_replaces"
+"""The metadata field that names the version which was live before this one."""
+
+RETIRED = "ume_retired"
+"""The metadata field that says that a version was live once and is no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One generation of a collection.
+
+    Attributes:
+        physical: its own name.
+        number: counted from 1.
+        live: whether the collection's name leads to it.
+        retired: whether it was live once and is no more.
+        points: how many the caller's tenant has in it.
+        fingerprint: the encoder's that writes it.
+    """
+
+    physical: str
+    number: int
+    live: bool
+    retired: bool
+    points: int
+    fingerprint: Mapping[str, Any]
+
+
+def check_name(collection: str) -> str:
+    """Returns a collection's name if it can be one.
+
+    Raises:
+        ConfigError: it is empty, too long, or holds what no store or our own names allow.
+    """
+    if (
+        not collection
+        or len(collection) > _LONGEST
+        or _FORBIDDEN.search(collection)
+        or collection in (".", "..")
+    ):
+        raise ConfigError(
+            f"collection={collection!r} cannot be a name: use 1 to {_LONGEST} characters without "
+            '"--", control characters and any of < > : " / \\ | ? *'
+        )
+    return collection
+
+
+def version_name(collection: str, number: int) -> str:
+    """Returns the physical name of a version."""
+    return f"{collection}--{number}"
+
+
+def side_name(collection: str, suffix: str) -> str:
+    """Returns the name of a side collection; a suffix holds no digits."""
+    return f"{collection}--{suffix}"
+
+
+def numbers(client: QdrantClient, collection: str) -> list[int]:
+    """Returns the versions that exist, in order."""
+    pattern = re.compile(re.escape(collection) + r"--([1-9][0-9]*)")
+    found = (pattern.fullmatch(one.name) for one in client.get_collections().collections)
+    return sorted(int(match[1]) for match in found if match)
+
+
+def resolve(client: QdrantClient, collection: str) -> str | None:
+    """Returns the physical collection that a name leads to, or None if there is no such name.
+
+    Raises:
+        IndexMismatch: the name is a collection itself, or versions are left without a name.
+    """
+    for alias in client.get_aliases().aliases:
+        if alias.alias_name == collection:
+            return alias.collection_name
+    if any(one.name == collection for one in client.get_collections().collections):
+        raise IndexMismatch(
+            f"collection {collection!r} was not made by this package, or by its first version: choose "
+            "another collection=, or delete it and index again"
+        )
+    left = numbers(client, collection)
+    if len(left) > 1:
+        names = ", ".join(version_name(collection, number) for number in left)
+        raise IndexMismatch(
+            f"no alias says which of {names} is collection {collection!r}: create the alias, e.g. with "
+            "QdrantClient.update_collection_aliases"
+        )
+    return None
+
+
+def point_to(client: QdrantClient, collection: str, physical: str) -> None:
+    """Makes a name lead to a physical collection, in one step."""
+    from qdrant_client import models
+
+    create = models.CreateAlias(alias_name=collection, collection_name=physical)
+    client.update_collection_aliases(
+        [
+            models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=collection)),
+            models.CreateAliasOperation(create_alias=create),
+        ]
+    )
+
+
+def versions(client: QdrantClient, collection: str, count: Callable[[str], int]) -> list[Version]:
+    """Returns all versions of a collection, in order.
+
+    Args:
+        client: where they are.
+        collection: their common name.
+        count: says how many points of a physical collection the caller may see.
+    """
+    live = resolve(client, collection)
+    found = []
+    for number in numbers(client, collection):
+        physical = version_name(collection, number)
+        metadata = _metadata(client, physical)
+        found.append(
+            Version(
+                physical=physical,
+                number=number,
+                live=physical == live,
+                retired=bool(metadata.get(RETIRED)),
+                points=count(physical),
+                fingerprint=dict(metadata.get("ume_fingerprint") or {}),
+            )
+        )
+    return found
+
+
+def swap(client: QdrantClient, collection: str, physical: str) -> None:
+    """Makes another version live and notes which one it replaces.
+
+    Raises:
+        ConfigError: a tenant has points in the present version and none in the other one.
+    """
+    live = resolve(client, collection)
+    if live == physical:
+        return
+    left = set() if live is None else _tenants(client, live) - _tenants(client, physical)
+    if left:
+        some = ", ".join(repr(name) for name in sorted(left)[:5])
+        raise ConfigError(
+            f"{physical!r} has no documents of {len(left)} tenants that {live!r} has some of ({some}): build "
+            "it for each tenant before it is swapped in"
+        )
+    client.update_collection(physical, metadata={REPLACES: live, RETIRED: False})
+    point_to(client, collection, physical)
+    if live is not None:
+        client.update_collection(live, metadata={RETIRED: True})
+
+
+def rollback(client: QdrantClient, collection: str) -> str:
+    """Makes the version live that the present one replaced; returns its name.
+
+    Raises:
+        ConfigError: there is none, or it was dropped.
+    """
+    live = resolve(client, collection)
+    earlier = None if live is None else _metadata(client, live).get(REPLACES)
+    if live is None or not isinstance(earlier, str) or not client.collection_exists(earlier):
+        raise ConfigError(
+            f"collection {collection!r} has no earlier version to go back to: it was never swapped, or the "
+            "earlier one was dropped"
+        )
+    client.update_collection(earlier, metadata={RETIRED: False})
+    point_to(client, collection, earlier)
+    client.update_collection(live, metadata={RETIRED: True, REPLACES: None})
+    return earlier
+
+
+def drop_old(client: QdrantClient, collection: str) -> list[str]:
+    """Deletes the versions that were live once and are no more; returns their names."""
+    live = resolve(client, collection)
+    if live is None:
+        return []
+    replaced = _metadata(client, live).get(REPLACES)
+    names = [version_name(collection, number) for number in numbers(client, collection)]
+    # A crash within `swap` may have left the version that was replaced without its mark.
+    old = [n for n in names if n != live and (n == replaced or _metadata(client, n).get(RETIRED))]
+    for physical in old:
+        client.delete_collection(physical)
+    return old
+
+
+def _tenants(client: QdrantClient, physical: str) -> set[str]:
+    """Returns which tenants have points in a version."""
+    return {str(hit.value) for hit in client.facet(physical, key=TENANT, limit=100_000, exact=True).hits}
+
+
+def _metadata(client: QdrantClient, physical: str) -> dict[str, Any]:
+    return dict(client.get_collection(physical).config.metadata or {})
