@@ -29,6 +29,7 @@ ROOMS = {
 }
 
 PUBLIC = [
+    "CachedEncoder",
     "Document",
     "Embedding",
     "Encoder",
@@ -36,6 +37,7 @@ PUBLIC = [
     "MultimodalInput",
     "QdrantIndex",
     "Retriever",
+    "SentenceTransformerEncoder",
     "UmeR1Encoder",
     "UmeR1Error",
     "nano_path",
@@ -53,6 +55,7 @@ HEAVY = (
     "pydantic",
     "pypdfium2",
     "qdrant_client",
+    "sentence_transformers",
     "tokenizers",
     "torch",
     "torchvision",

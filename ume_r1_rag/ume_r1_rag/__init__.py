@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ume_r1_rag.cache import CachedEncoder
     from ume_r1_rag.checkpoints import nano_path
-    from ume_r1_rag.encoder import UmeR1Encoder
+    from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
     from ume_r1_rag.errors import UmeR1Error
     from ume_r1_rag.index import QdrantIndex
     from ume_r1_rag.retriever import Retriever
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "CachedEncoder",
     "Document",
     "Embedding",
     "Encoder",
@@ -25,12 +27,14 @@ __all__ = [
     "MultimodalInput",
     "QdrantIndex",
     "Retriever",
+    "SentenceTransformerEncoder",
     "UmeR1Encoder",
     "UmeR1Error",
     "nano_path",
 ]
 
 _LAZY = {
+    "CachedEncoder": "ume_r1_rag.cache",
     "Document": "ume_r1_rag.types",
     "Embedding": "ume_r1_rag.types",
     "Encoder": "ume_r1_rag.types",
@@ -38,6 +42,7 @@ _LAZY = {
     "MultimodalInput": "ume_r1_rag.types",
     "QdrantIndex": "ume_r1_rag.index",
     "Retriever": "ume_r1_rag.retriever",
+    "SentenceTransformerEncoder": "ume_r1_rag.encoder",
     "UmeR1Encoder": "ume_r1_rag.encoder",
     "UmeR1Error": "ume_r1_rag.errors",
     "nano_path": "ume_r1_rag.checkpoints",
@@ -49,6 +54,7 @@ _EXTRAS = {
     "torch": "transformers",
     "torchvision": "transformers",
     "transformers": "transformers",
+    "sentence_transformers": "sentence-transformers",
     "vllm": "vllm",
     "fastapi": "serve",
     "uvicorn": "serve",

@@ -1,4 +1,7 @@
-"""Where a model comes from: the package itself, a folder, or the Hugging Face Hub at a fixed revision."""
+"""Where a model comes from: the package itself, a folder, or the Hugging Face Hub at a fixed revision.
+
+A name that starts with ``st:`` is a sentence-transformers model, any other a UME-R1 one.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ume_r1_rag.checkpoints.layout import SENTENCE_TRANSFORMERS, UME_R1, Layout
 from ume_r1_rag.describe import shorten
 from ume_r1_rag.errors import CheckpointError, MissingExtra
 
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "zhibinlan/UME-R1-2B"
 """The model if neither the call nor ``UME_R1_MODEL`` names one."""
+
+ST_PREFIX = "st:"
+"""What a sentence-transformers model is called by, before its id or folder."""
 
 NANO = "nano"
 """Name of the tiny checkpoint inside the package."""
@@ -48,7 +55,7 @@ class Checkpoint:
     """A checkpoint on this machine.
 
     Attributes:
-        name: what it was asked for by: ``"nano"``, a hub id, or the folder.
+        name: what it was asked for by: ``"nano"``, a hub id, or the folder, with its ``st:``.
         revision: the hub commit, or None.
         path: the folder that holds it.
     """
@@ -56,6 +63,11 @@ class Checkpoint:
     name: str
     revision: str | None
     path: Path
+
+    @property
+    def layout(self) -> Layout:
+        """What its folder must hold."""
+        return _split(self.name)[2]
 
     @property
     def reference(self) -> str:
@@ -87,8 +99,9 @@ def resolve_model(
     """Returns the checkpoint of a name, downloading it if it is not here yet.
 
     Args:
-        model: ``"nano"``, an existing folder, or a hub id, also as ``id@commit``; None takes
-            ``UME_R1_MODEL``, else ``DEFAULT_MODEL``. A folder that is called ``nano`` is ``"./nano"``.
+        model: ``"nano"``, an existing folder, or a hub id, also as ``id@commit``, the latter two of a
+            sentence-transformers model after ``st:``; None takes ``UME_R1_MODEL``, else ``DEFAULT_MODEL``. A
+            folder that is called ``nano`` is ``"./nano"``.
         revision: full commit of a hub id; None takes the one behind the ``@``, else in ``REVISIONS``.
         local_only: never download.
 
@@ -99,16 +112,17 @@ def resolve_model(
     asked = model or os.environ.get("UME_R1_MODEL") or DEFAULT_MODEL
     if asked == NANO:
         return _checked(Checkpoint(NANO, None, nano_path()))
-    folder = Path(asked).expanduser()
-    if folder.is_dir():
+    prefix, bare, layout = _split(asked)
+    folder = Path(bare).expanduser()
+    if bare and folder.is_dir():
         return _checked(Checkpoint(str(asked), None, folder.resolve()))
     name, commit = _pinned(asked, revision)
     local = _snapshot(name, commit, local_only=True)
-    if local is not None and not _missing(local):
-        return Checkpoint(name, commit, local)
+    if local is not None and not layout.missing(local):
+        return Checkpoint(f"{prefix}{name}", commit, local)
     if local_only:
-        raise _unavailable(name, commit, "it is not on this machine, or not all of it")
-    return download(name, commit)
+        raise _unavailable(f"{prefix}{name}", commit, "it is not on this machine, or not all of it")
+    return download(f"{prefix}{name}", commit)
 
 
 def download(
@@ -117,8 +131,8 @@ def download(
     """Brings a model from the hub to this machine; files that are here already are not fetched again.
 
     Args:
-        model: a hub id, also as ``id@commit``, or ``"nano"``, which is here already; None takes
-            ``UME_R1_MODEL``, else ``DEFAULT_MODEL``.
+        model: a hub id, also as ``id@commit`` and after ``st:``, or ``"nano"``, which is here already; None
+            takes ``UME_R1_MODEL``, else ``DEFAULT_MODEL``.
         revision: full commit; None takes the one behind the ``@``, else in ``REVISIONS``.
         cache_dir: where to, instead of the Hugging Face cache.
 
@@ -129,29 +143,32 @@ def download(
     asked = model or os.environ.get("UME_R1_MODEL") or DEFAULT_MODEL
     if asked == NANO:
         return resolve_model(NANO)
+    prefix = _split(asked)[0]
     name, commit = _pinned(asked, revision)
     path = _snapshot(name, commit, local_only=False, cache_dir=cache_dir)
     if path is None:
-        raise _unavailable(name, commit, "the hub returned nothing")
-    return _checked(Checkpoint(name, commit, path))
+        raise _unavailable(f"{prefix}{name}", commit, "the hub returned nothing")
+    return _checked(Checkpoint(f"{prefix}{name}", commit, path))
 
 
-def weights_digest(path: str | Path) -> str:
+def weights_digest(path: str | Path, layout: Layout = UME_R1) -> str:
     """Returns a SHA-256 in hex of what a checkpoint's vectors depend on, for a fingerprint.
 
-    It covers the names, sizes and contents of ``config.json``, the tokenizer (``tokenizer.json``, else
-    ``vocab.json`` and ``merges.txt``) and every ``*.safetensors``. All bytes are read if that is less than
-    64 MiB. Otherwise a weight file stands for itself by its size, its header (names, shapes, types, places)
-    and, of each tensor, four evenly spaced blocks of 4 KiB, the first and the last among them: training or
-    merging changes those, a change of single numbers elsewhere may go unseen. The digest is remembered for
-    the process until a file's size or time changes.
+    It covers the names, sizes and contents of configuration, tokenizer and weights: of UME-R1
+    ``config.json``, ``tokenizer.json`` (else ``vocab.json`` and ``merges.txt``) and every ``*.safetensors``;
+    of a sentence-transformers model all that may be loaded of its folders. All bytes are read if that is less
+    than 64 MiB. Otherwise a weight file stands for itself by its size, its header (names, shapes, types,
+    places) and, of each tensor, four evenly spaced blocks of 4 KiB, the first and the last among them:
+    training or merging changes those, a change of single numbers elsewhere may go unseen. The digest is
+    remembered for the process until a file's size or time changes.
 
     Raises:
         CheckpointError: the folder is no complete checkpoint, or a weight file is broken.
     """
     folder = Path(path).resolve()
-    _checked(Checkpoint(str(path), None, folder))
-    names = ["config.json", *_tokenizer_files(folder), *_weight_files(folder)]
+    if missing := layout.missing(folder):
+        raise CheckpointError(f"{path} is no complete checkpoint: {'; '.join(missing)}")
+    names = layout.files(folder)
     stats = [(name, (folder / name).stat()) for name in names]
     return _digest(folder, tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
 
@@ -197,7 +214,7 @@ def _pinned(model: str | Path, revision: str | None) -> tuple[str, str]:
     Raises:
         CheckpointError: it is no hub id, or no full commit, or more than one, is known for it.
     """
-    name, at, named = str(model).partition("@")
+    name, at, named = str(_split(model)[1]).partition("@")
     if isinstance(model, Path) or _HUB_ID.fullmatch(name) is None:
         raise CheckpointError(
             f'model {shorten(str(model))!r} is neither a folder here nor a hub id: pass "{NANO}", a '
@@ -213,6 +230,14 @@ def _pinned(model: str | Path, revision: str | None) -> tuple[str, str]:
             f"{' or '.join(REVISIONS)}"
         )
     return name, commit
+
+
+def _split(model: str | Path) -> tuple[str, str, Layout]:
+    """Returns a name's prefix, the rest of it, and the layout that the prefix stands for."""
+    name = str(model)
+    if isinstance(model, str) and name.startswith(ST_PREFIX):
+        return ST_PREFIX, name.removeprefix(ST_PREFIX), SENTENCE_TRANSFORMERS
+    return "", name, UME_R1
 
 
 def _snapshot(model: str, commit: str, *, local_only: bool, cache_dir: Path | None = None) -> Path | None:
@@ -258,51 +283,7 @@ def _unavailable(model: str, commit: str, why: str) -> CheckpointError:
 
 def _checked(checkpoint: Checkpoint) -> Checkpoint:
     """Returns the checkpoint if its folder holds all that is needed."""
-    missing = _missing(checkpoint.path)
+    missing = checkpoint.layout.missing(checkpoint.path)
     if missing:
         raise CheckpointError(f"{checkpoint.path} is no complete checkpoint: {'; '.join(missing)}")
     return checkpoint
-
-
-def _missing(folder: Path) -> list[str]:
-    """Returns what a folder lacks of a checkpoint, each with its remedy."""
-    missing = []
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        return ["it holds an adapter only, merge it into its base model and save that"]
-    if not (folder / "config.json").is_file():
-        missing.append("config.json is not there, pass the folder that save_pretrained wrote")
-    if not _tokenizer_files(folder):
-        missing.append("tokenizer.json is not there, save the tokenizer into the same folder")
-    weights = _weight_files(folder)
-    if not weights:
-        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
-        missing.append(
-            "its weights are pickles, which are not loaded, save them as safetensors"
-            if pickled
-            else "there is no *.safetensors, copy the weights into it"
-        )
-    shards = _indexed(folder / "model.safetensors.index.json") - set(weights)
-    if weights and shards:
-        missing.append(f"{len(shards)} weight files are not there ({min(shards)}), download it again")
-    return missing
-
-
-def _tokenizer_files(folder: Path) -> list[str]:
-    for names in (["tokenizer.json"], ["merges.txt", "vocab.json"]):
-        if all((folder / name).is_file() for name in names):
-            return names
-    return []
-
-
-def _weight_files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("*.safetensors"))
-
-
-def _indexed(index: Path) -> set[str]:
-    """Returns the weight files that an index names; none if there is no index."""
-    if not index.is_file():
-        return set()
-    try:
-        return {str(name) for name in json.loads(index.read_text("utf-8"))["weight_map"].values()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{index} is broken: download it again") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,10 +19,7 @@ from ume_r1_rag.cli.options import (
 )
 from ume_r1_rag.cli.screen import clean, columns, fit, to_json, wrap
 from ume_r1_rag.errors import UmeR1Error
-from ume_r1_rag.types import Embedding, Mode
-
-if TYPE_CHECKING:
-    from ume_r1_rag.encoder import UmeR1Encoder
+from ume_r1_rag.types import Embedding, Encoder, Mode
 
 EXAMPLES = """\b
 Examples:
@@ -36,7 +33,10 @@ def embed(
     inputs: Annotated[
         list[str], typer.Argument(metavar="INPUT", help="Texts and files.", show_default=False)
     ],
-    mode: Annotated[Mode, typer.Option("--mode", help="Which vectors.")] = "both",
+    mode: Annotated[
+        Mode | None,
+        typer.Option("--mode", help="Which vectors. Default: all that the model has.", show_default=False),
+    ] = None,
     think: ThinkOption = None,
     model: ModelOption = None,
     preset: PresetOption = "serving",
@@ -56,14 +56,16 @@ def embed(
     """
     thinking = budget(think) or "full"
     check_target(out, "--out")
-    from ume_r1_rag.cli.model import load_encoder
+    from ume_r1_rag.cli.model import load_encoder, mode_for
 
     for text in inputs:
         # By the library's rule this is text; that it was meant as one is unlikely enough for a word.
         if text.lower().endswith((".pdf", ".txt", ".md")) and Path(text).is_file():
             typer.echo(f"note: {clean(text)} is read as text; `ume-r1 index` reads such files", err=True)
     encoder = load_encoder(model, preset, thinking)
-    found: list[Embedding | UmeR1Error] = encoder.encode(list(inputs), mode, on_error="return")
+    found: list[Embedding | UmeR1Error] = encoder.encode_document(
+        list(inputs), mode_for(mode, encoder), on_error="return"
+    )
     pairs = list(zip(inputs, found, strict=True))
     for text, one in pairs:
         if isinstance(one, UmeR1Error):
@@ -93,8 +95,10 @@ def _report(text: str, one: Embedding) -> str:
     lines = [
         fit(f"{clean(text)}  ({_what(text)})", most),
         f"  vectors    {', '.join(spaces)} dimensions",
-        f"  tokens     prompt {tokens.prompt}, of it visual {tokens.visual}, generated {tokens.completion}",
     ]
+    if tokens.prompt:
+        counted = f"prompt {tokens.prompt}, of it visual {tokens.visual}, generated {tokens.completion}"
+        lines.append(f"  tokens     {counted}")
     if one.gen is not None:
         valid = "valid" if one.gen_valid else f"flagged: {one.gen_issue}"
         lines.append(f"  generation {valid}, think {one.think}")
@@ -127,7 +131,7 @@ def _as_dict(text: str, one: Embedding | UmeR1Error) -> dict[str, Any]:
     }
 
 
-def _save(target: Path, pairs: Sequence[tuple[str, Embedding]], encoder: UmeR1Encoder) -> None:
+def _save(target: Path, pairs: Sequence[tuple[str, Embedding]], encoder: Encoder) -> None:
     """Writes one row for each input that was embedded; texts as fixed-width arrays, so without pickle."""
     import numpy as np
 
@@ -136,7 +140,7 @@ def _save(target: Path, pairs: Sequence[tuple[str, Embedding]], encoder: UmeR1En
         "summary": np.array([one.summary or "" for _, one in pairs], dtype=np.str_),
         "reasoning": np.array([one.reasoning or "" for _, one in pairs], dtype=np.str_),
         "gen_valid": np.array([bool(one.gen_valid) for _, one in pairs]),
-        "fingerprint": np.array(json.dumps(encoder.fingerprint)),
+        "fingerprint": np.array(json.dumps(dict(encoder.fingerprint))),
     }
     for name in ("disc", "gen"):
         rows = [vector for _, one in pairs if (vector := getattr(one, name)) is not None]

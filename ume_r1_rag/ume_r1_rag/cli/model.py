@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ume_r1_rag.errors import ConfigError, MissingExtra
-from ume_r1_rag.types import Think
+from ume_r1_rag.types import Encoder, Mode, Think
 
 if TYPE_CHECKING:
-    from ume_r1_rag.encoder import UmeR1Encoder
+    from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
     from ume_r1_rag.template import Preset
 
 _EXTRAS = {"train": ("matplotlib", "torch", "transformers", "yaml"), "bench": ("torch", "transformers")}
@@ -27,19 +27,39 @@ def load_encoder(
     think: Think = "full",
     revision: str | None = None,
     batch_size: int = 32,
-) -> UmeR1Encoder:
-    """Returns the encoder of a model; see ``UmeR1Encoder``."""
-    from ume_r1_rag.checkpoints import DEFAULT_MODEL, resolve_model
-    from ume_r1_rag.encoder import UmeR1Encoder
+) -> UmeR1Encoder | SentenceTransformerEncoder:
+    """Returns the encoder of a model; of one called ``st:…`` a ``SentenceTransformerEncoder``.
+
+    Raises:
+        ConfigError: ``preset`` or ``think`` is given for a model that has none.
+    """
+    from ume_r1_rag.checkpoints import DEFAULT_MODEL, ST_PREFIX, resolve_model
+    from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
 
     if sys.stderr.isatty():
         typer.echo(f"loading {model or os.environ.get('UME_R1_MODEL') or DEFAULT_MODEL} …", err=True)
     # A wrong name should be known before torch is imported, which takes seconds.
     checkpoint = resolve_model(model, revision)
     quiet()
+    if checkpoint.name.startswith(ST_PREFIX):
+        _refuse_settings(checkpoint.name, preset, think)
+        return SentenceTransformerEncoder(
+            checkpoint.name, revision=checkpoint.revision, batch_size=batch_size
+        )
     return UmeR1Encoder(
         checkpoint.name, preset=preset, think=think, revision=checkpoint.revision, batch_size=batch_size
     )
+
+
+def _refuse_settings(name: str, preset: str | Preset, think: Think) -> None:
+    for option, value, default in (("--preset", preset, "serving"), ("--think", think, "full")):
+        if value != default:
+            raise ConfigError(f"{option} {value} means nothing to {name}, which has no such setting")
+
+
+def mode_for(mode: Mode | None, encoder: Encoder) -> Mode:
+    """Returns the mode that an option says, or by default all that an encoder has."""
+    return mode or ("both" if "gen" in encoder.spaces else "disc")
 
 
 def quiet() -> None:
@@ -50,26 +70,33 @@ def quiet() -> None:
         logging.disable_progress_bar()
 
 
-def encoder_for(fingerprint: Mapping[str, Any], model: str | None, think: Think | None) -> UmeR1Encoder:
+def encoder_for(
+    fingerprint: Mapping[str, Any], model: str | None, think: Think | None
+) -> UmeR1Encoder | SentenceTransformerEncoder:
     """Returns the encoder with which a collection can be asked.
 
     It is what ``model`` names, else what the fingerprint does, else ``UME_R1_MODEL``: for a collection that
-    names its model, any other would be refused anyway. Preset and think budget are the collection's.
+    names its model, any other would be refused anyway. Preset and think budget are the collection's, if its
+    encoder has such.
 
     Raises:
         ConfigError: the collection does not say where its model is to be had.
     """
+    from ume_r1_rag.encoder.sentence_transformers import FAMILY
     from ume_r1_rag.template import load_preset
 
     stored = fingerprint.get("model")
     named = str(stored) if stored and stored != "local" else None
     name = model or named or os.environ.get("UME_R1_MODEL")
+    foreign = fingerprint.get("encoder") == FAMILY
     if not name:
         raise ConfigError(
             "the collection was written with a model from a folder, and a collection does not keep the "
-            "folder's name: pass --model DIR, or set UME_R1_MODEL"
+            f"folder's name: pass --model {'st:' if foreign else ''}DIR, or set UME_R1_MODEL"
         )
     revision = fingerprint.get("revision") if name == named else None
+    if foreign:
+        return load_encoder(name, think="full" if think is None else think, revision=revision)
     budget = fingerprint.get("think", "full") if think is None else think
     return load_encoder(name, load_preset(fingerprint["preset"]), budget, revision)
 

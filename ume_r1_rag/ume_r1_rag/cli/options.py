@@ -28,7 +28,7 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="NAME",
-        help='"nano", a folder, a Hugging Face id or id@commit. '
+        help='"nano", a folder, a Hugging Face id or id@commit; st:… for sentence-transformers. '
         "Default: UME_R1_MODEL, else zhibinlan/UME-R1-2B.",
         show_default=False,
     ),

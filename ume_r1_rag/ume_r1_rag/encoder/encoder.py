@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ume_r1_rag.backends.base import Backend, Media, Request, Sampling
-from ume_r1_rag.checkpoints import NANO, resolve_model, weights_digest
+from ume_r1_rag.checkpoints import NANO, ST_PREFIX, resolve_model, weights_digest
 from ume_r1_rag.encoder.fingerprint import digest, make_fingerprint
 from ume_r1_rag.encoder.plan import Plan
-from ume_r1_rag.errors import BackendError, ConfigError, EncodeErrors, MissingExtra, UmeR1Error
+from ume_r1_rag.errors import (
+    BackendError,
+    CheckpointError,
+    ConfigError,
+    EncodeErrors,
+    MissingExtra,
+    UmeR1Error,
+)
 from ume_r1_rag.inputs import to_inputs
 from ume_r1_rag.template import INSTRUCTIONS, Preset, get_preset, instruct
 from ume_r1_rag.types import (
@@ -96,6 +103,8 @@ class UmeR1Encoder:
         self.preset = chosen
         self.think: Think = check_think(think)
         checkpoint = resolve_model(model, revision)
+        if checkpoint.name.startswith(ST_PREFIX):
+            raise CheckpointError(f"{checkpoint.name} is not UME-R1: use SentenceTransformerEncoder")
         self.model, self.revision, self.model_path = checkpoint.name, checkpoint.revision, checkpoint.path
         self._fetcher = fetcher
         self.backend: Backend = _transformers(self.model_path, chosen, device, dtype, batch_size)
