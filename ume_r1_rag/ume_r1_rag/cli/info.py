@@ -8,7 +8,14 @@ from typing import Any, get_args
 
 import typer
 
-from ume_r1_rag.cli.options import DEFAULT_COLLECTION, CollectionOption, JsonOption, PathOption, UrlOption
+from ume_r1_rag.cli.options import (
+    DEFAULT_COLLECTION,
+    CollectionOption,
+    JsonOption,
+    PathOption,
+    TenantOption,
+    UrlOption,
+)
 from ume_r1_rag.cli.screen import clean, to_json
 from ume_r1_rag.types import ItemKind
 
@@ -16,6 +23,7 @@ EXAMPLES = """\b
 Examples:
   ume-r1 info
   ume-r1 info --path demo/index --json
+  ume-r1 info --tenant legal
 """
 
 
@@ -23,24 +31,30 @@ def info(
     path: PathOption = None,
     url: UrlOption = None,
     collection: CollectionOption = DEFAULT_COLLECTION,
+    tenant: TenantOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a collection holds, and which encoder wrote it.
+    """Show what a collection holds, which encoder wrote it, and how much of it each search covers.
 
     Loads no model.
     """
     from ume_r1_rag.cli.store import open_index
 
-    with open_index(path, url, collection) as index:
+    with open_index(path, url, collection, tenant) as index:
         found = asdict(index.info())
+        versions = [asdict(version) for version in index.versions()]
         counts = {kind: index.count({"kind": kind}) for kind in get_args(ItemKind)}
         folder = Path(found["location"])
         found |= {
+            "versions": [{name: version[name] for name in _VERSION} for version in versions],
             "kinds": {kind: count for kind, count in counts.items() if count},
             "flagged": index.count({"gen_valid": False}),
             "bytes": _size(folder) if folder.is_dir() else None,
         }
     typer.echo(to_json(found) if as_json else _report(found))
+
+
+_VERSION = ("physical", "live", "retired", "points")
 
 
 def _size(folder: Path) -> int:
@@ -54,8 +68,10 @@ def _report(found: dict[str, Any]) -> str:
     revision = fingerprint.get("revision")
     rows = {
         "collection": f"{clean(found['collection'])} in {clean(found['location'])}",
+        "version": ", ".join(_version(version) for version in found["versions"]),
+        "tenant": clean(found["tenant"]) if found["tenant"] is not None else "none",
         "documents": f"{points}{f': {kinds}' if kinds else ''}",
-        "coverage": f"disc {coverage['disc']} of {points}, gen {coverage['gen']} of {points}",
+        "coverage": ", ".join(f"{space} {count} of {points}" for space, count in coverage.items()),
         "flagged": f"{found['flagged']} generations did not end by themselves in the right format",
         "model": clean(f"{fingerprint.get('model')}{f' at {revision}' if revision else ''}"),
         "weights": clean(fingerprint.get("weights", "-")),
@@ -64,7 +80,25 @@ def _report(found: dict[str, Any]) -> str:
             f"digest {fingerprint.get('protocol')}"
         ),
         "dimension": str(found["dimension"]),
+        "storage": _storage(found),
     }
     if found["bytes"] is not None:
         rows["size"] = f"{found['bytes'] / 1e6:.1f} MB"
     return "\n".join(f"{name:<11} {text}" for name, text in rows.items())
+
+
+def _version(version: dict[str, Any]) -> str:
+    state = "live" if version["live"] else "retired" if version["retired"] else "being built"
+    return f"{clean(version['physical'])} ({state}, {version['points']})"
+
+
+def _storage(found: dict[str, Any]) -> str:
+    """Returns how the vectors are kept, the settings that differ from Qdrant's own."""
+    from ume_r1_rag.index import Storage
+
+    usual = asdict(Storage())
+    set_ = ", ".join(f"{name} {clean(v)}" for name, v in found["storage"].items() if v != usual[name])
+    if found["embedded"]:
+        return f"embedded: float32 in memory, exact search{f'; for a server: {set_}' if set_ else ''}"
+    deferred = "; the search graph is deferred until a bulk write ends" if found["deferred"] else ""
+    return f"server: {set_ or 'defaults'}{deferred}"

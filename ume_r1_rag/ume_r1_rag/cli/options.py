@@ -62,6 +62,16 @@ UrlOption = Annotated[
 CollectionOption = Annotated[
     str, typer.Option("--collection", "-c", metavar="NAME", envvar="UME_R1_COLLECTION", help="Collection.")
 ]
+TenantOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tenant",
+        metavar="NAME",
+        envvar="UME_R1_TENANT",
+        help="Whose documents: each tenant of a collection has its own. Without it, those of nobody.",
+        show_default=False,
+    ),
+]
 ThinkOption = Annotated[
     str | None,
     typer.Option(

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from ume_r1_rag.cli.options import DEFAULT_PATH
-from ume_r1_rag.index import QdrantIndex
+from ume_r1_rag.index import QdrantIndex, Storage
 
 
 def place(path: Path | None, url: str | None) -> dict[str, Any]:
@@ -30,23 +30,31 @@ def place(path: Path | None, url: str | None) -> dict[str, Any]:
     return {} if os.environ.get("QDRANT_URL") else {"path": DEFAULT_PATH}
 
 
-def open_index(path: Path | None, url: str | None, collection: str) -> QdrantIndex:
+def open_index(path: Path | None, url: str | None, collection: str, tenant: str | None = None) -> QdrantIndex:
     """Returns an index to be read.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or the tenant's name cannot be one.
         IndexLocked: another process holds it.
     """
-    return QdrantIndex(collection=collection, **place(path, url))
+    return QdrantIndex(collection=collection, tenant=tenant, **place(path, url))
 
 
 def create_index(
-    path: Path | None, url: str | None, collection: str, fingerprint: Mapping[str, Any]
+    path: Path | None,
+    url: str | None,
+    collection: str,
+    fingerprint: Mapping[str, Any],
+    tenant: str | None = None,
+    storage: Storage | None = None,
 ) -> QdrantIndex:
     """Returns an index to be written, made if it is absent.
 
     Raises:
+        ConfigError: the tenant's name cannot be one, or the collection is stored otherwise.
         IndexMismatch: it was written by another encoder.
         IndexLocked: another process holds it.
     """
-    return QdrantIndex(collection=collection, fingerprint=fingerprint, **place(path, url))
+    return QdrantIndex(
+        collection=collection, fingerprint=fingerprint, tenant=tenant, storage=storage, **place(path, url)
+    )
