@@ -22,13 +22,14 @@ from ume_r1_rag.errors import ConfigError, FetchError, InputError
 from ume_r1_rag.media import (
     MediaLimits,
     PdfPages,
+    Span,
+    VideoFile,
     image_size,
     load_image,
     load_video,
     parse_data_url,
     pick,
     thumbnail,
-    video_duration,
 )
 from ume_r1_rag.media import pdf as pdf_module
 from ume_r1_rag.media import video as video_module
@@ -276,7 +277,7 @@ def test_eight_of_eight_and_uniform_of_thirty(codec, form):
 def test_seeking_gives_the_same_frames(monkeypatch, form, gop):
     data = clip(30, form=form, gop=gop)
     monkeypatch.setattr(video_module, "_SEEK_ABOVE", 0)
-    monkeypatch.setattr(video_module._Clip, "_decode", lambda *_: pytest.fail("did not seek"))
+    monkeypatch.setattr(video_module.VideoFile, "_decode", lambda *_: pytest.fail("did not seek"))
     for count in (1, 2, 3, 8, 29, 30):
         assert greys(load_video(data, count)) == np.linspace(0, 29, count, dtype=int).tolist()
     assert greys(load_video(data, 3, start_s=1.0, end_s=2.0)) == [10, 14, 19]
@@ -306,14 +307,14 @@ def test_video_sources(tmp_path, clip30, how):
     frames = load_video(source, 2)
     assert greys(frames) == [0, 29]
     assert {(frame.mode, frame.size) for frame in frames} == {("RGB", (64, 48))}
-    assert video_duration(source) == pytest.approx(3.0)
+    assert VideoFile(source).duration_s == pytest.approx(3.0)
 
 
 def test_fewer_frames_than_asked_and_a_single_one(clip30):
     assert greys(load_video(clip(5), 8)) == [0, 1, 2, 3, 4]
     assert len(load_video(clip(1), 8)) == 1
     assert greys(load_video(clip30, 1)) == [0]
-    assert video_duration(clip(1)) == 0.0
+    assert VideoFile(clip(1)).duration_s == 0.0
 
 
 def test_spans(clip30):
@@ -328,6 +329,57 @@ def test_spans(clip30):
             load_video(clip30, 8, start_s=start, end_s=end)
     with pytest.raises(ConfigError, match="num_frames=0"):
         load_video(clip30, 0)
+
+
+@pytest.mark.parametrize("form", ["mp4", "avi", "mpegts", "h264"])
+@pytest.mark.parametrize("seek_above", [0, 400])
+def test_segments_have_the_frames_of_their_spans(monkeypatch, form, seek_above):
+    monkeypatch.setattr(video_module, "_SEEK_ABOVE", seek_above)
+    data = clip(30, form=form, codec="mpeg4" if form == "avi" else "libx264")
+    if form == "h264":  # without timestamps: 25 frames a second are taken for granted
+        spans = [Span(0, 0.4), Span(0.4, 0.8), Span(0.8, None)]
+    else:
+        spans = [Span(0, 1), Span(1, 2), Span(2, None)]
+    found = list(VideoFile(data).segments(spans, 4))
+    assert [greys(frames) for frames in found] == [[0, 3, 6, 9], [10, 13, 16, 19], [20, 23, 26, 29]]
+    alone = [load_video(data, 4, start_s=span.start_s, end_s=span.end_s) for span in spans]
+    assert [greys(frames) for frames in alone] == [greys(frames) for frames in found]
+
+
+def test_segments_decode_a_file_twice_however_many_they_are(monkeypatch):
+    opened = []
+    decoded = VideoFile._decoded
+    monkeypatch.setattr(VideoFile, "_decoded", lambda *of: opened.append(1) or decoded(*of))
+    video = VideoFile(clip(30, form="mpegts"))
+    spans = [Span(max(0, n / 10 - 0.05), n / 10 + 0.05) for n in range(30)]
+    assert [greys(frames) for frames in video.segments(spans, 8)] == [[n] for n in range(30)]
+    assert len(opened) == 2
+
+
+def test_a_segment_between_two_frames_shows_the_one_on_screen():
+    spans = [Span(0, 0.05), Span(0.05, 0.09), Span(0.1, 0.15), Span(5, 6)]
+    *found, beyond = VideoFile(clip(3)).segments(spans, 8)
+    assert [greys(frames) for frames in found] == [[0], [0], [1]]
+    assert isinstance(beyond, InputError)
+    assert "ends after 0.30 s" in str(beyond)
+
+
+def test_a_broken_part_costs_its_own_segment_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(video_module, "_SEEK_ABOVE", 0)
+    seek = VideoFile._seek
+
+    def breaks(self, packets, wanted):
+        if wanted[0] == 10:
+            raise InputError("damaged")
+        return seek(self, packets, wanted)
+
+    monkeypatch.setattr(VideoFile, "_seek", breaks)
+    first, second, third = VideoFile(clip(30)).segments([Span(0, 1), Span(1, 2), Span(2, None)], 2)
+    assert (greys(first), greys(third)) == ([0, 9], [20, 29])
+    assert str(second) == "damaged"
+    (tmp_path / "x.mp4").write_bytes(b"rubbish" * 99)
+    broken = list(VideoFile(tmp_path / "x.mp4").segments([Span(0, 1), Span(1, 2)], 2))
+    assert [type(error) for error in broken] == [InputError] * 2
 
 
 def test_lists_of_frames(tmp_path):

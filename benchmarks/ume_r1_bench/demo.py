@@ -270,7 +270,7 @@ def _indexed(report: IngestReport, index: QdrantIndex, root: Path) -> str:
     coverage = index.coverage()
     flagged = index.count({"gen_valid": False})
     mended = f", {flagged} generations flagged" if flagged else ""
-    failed = f", {len(report.failed)} failed" if report.failed else ""
+    failed = f", {report.failed} failed" if report.failed else ""
     return (
         f"{report.indexed} documents in {report.seconds:.1f} s in {root / 'index'}: "
         f"{coverage['disc']} disc, {coverage['gen']} gen{mended}{failed}"

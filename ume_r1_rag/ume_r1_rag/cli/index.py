@@ -87,11 +87,11 @@ def _summary(report: IngestReport, target: QdrantIndex) -> str:
         issues = ", ".join(f"{issue} {count}" for issue, count in sorted(report.flagged.items()))
         lines.append(f"flagged  {sum(report.flagged.values())} generations: {issues}")
     if report.skipped:
-        reasons = Counter(item.reason for item in report.skipped)
-        lines.append(f"skipped  {len(report.skipped)}")
+        reasons = Counter(report.skipped)
+        lines.append(f"skipped  {reasons.total()}")
         lines += [f"  {clean(reason)}: {count}" for reason, count in reasons.most_common(_MOST_SKIPPED)]
     if report.failed:
-        lines.append(f"failed   {len(report.failed)}")
-        size = min(40, max(width(clean(item.title)) for item in report.failed))
-        lines += [f"  {pad(clean(item.title), size)}  {clean(item.error)}" for item in report.failed]
+        lines.append(f"failed   {report.failed}")
+        size = min(40, max(width(clean(item.name)) for item in report.failures))
+        lines += [f"  {pad(clean(item.name), size)}  {clean(item.reason)}" for item in report.failures]
     return "\n".join(lines)

@@ -1,18 +1,28 @@
-"""Ingestion: a folder becomes documents, documents become points."""
+"""Ingestion: folders become documents, documents become points."""
 
-from ume_r1_rag.ingest.files import MAX_TEXT_BYTES, TEXT_SUFFIXES, Item, Source, documents
+from ume_r1_rag.ingest.failures import DeadLetters
+from ume_r1_rag.ingest.files import TEXT_SUFFIXES, Source, Walk
+from ume_r1_rag.ingest.opened import MAX_TEXT_BYTES
 from ume_r1_rag.ingest.pipeline import ingest
-from ume_r1_rag.ingest.report import Failure, IngestReport, Progress, Skipped
+from ume_r1_rag.ingest.prune import prune
+from ume_r1_rag.ingest.report import Failure, IngestReport, Progress, Pruned, Skipped
+from ume_r1_rag.ingest.segments import SEGMENT_S
+from ume_r1_rag.ingest.sources import documents, reread
 
 __all__ = [
     "MAX_TEXT_BYTES",
+    "SEGMENT_S",
     "TEXT_SUFFIXES",
+    "DeadLetters",
     "Failure",
     "IngestReport",
-    "Item",
     "Progress",
+    "Pruned",
     "Skipped",
     "Source",
+    "Walk",
     "documents",
     "ingest",
+    "prune",
+    "reread",
 ]

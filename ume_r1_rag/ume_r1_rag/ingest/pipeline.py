@@ -1,114 +1,260 @@
-"""Pipeline: files become documents, documents become points. Nothing is held but a window."""
+"""Pipeline: files become documents, documents become points. Nothing is held but a few windows.
+
+Three threads work at once: one reads, rasterises and decodes, the caller's encodes, one writes. PDFium admits
+one thread, and an encoder belongs to its caller's.
+"""
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+from ume_r1_rag.encoder.fingerprint import digest
 from ume_r1_rag.errors import ConfigError, InputError, UmeR1Error
-from ume_r1_rag.ingest.files import Source, documents
-from ume_r1_rag.ingest.report import Failure, IngestReport, Progress, Skipped
-from ume_r1_rag.types import Document, Embedding, Encoder, Mode, check_mode
+from ume_r1_rag.index.payload import unicode_text
+from ume_r1_rag.ingest.changes import Comparison, Wanted
+from ume_r1_rag.ingest.failures import DeadLetters
+from ume_r1_rag.ingest.files import Source, Walk, as_paths
+from ume_r1_rag.ingest.opened import Reading
+from ume_r1_rag.ingest.prune import prune as prune_gone
+from ume_r1_rag.ingest.report import MOST_FAILURES, Failure, IngestReport, Progress, Pruned, count_reason
+from ume_r1_rag.ingest.retry import failed_files
+from ume_r1_rag.ingest.segments import SEGMENT_S
+from ume_r1_rag.ingest.stages import Ahead, Behind
+from ume_r1_rag.ingest.windows import Window, windows
+from ume_r1_rag.types import Document, Embedding, Encoder, Mode, MultimodalInput, Space, check_mode
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
+
+AHEAD = 1
+"""Windows that wait between two threads; with those in work, up to four hold pictures at a time."""
 
 
 def ingest(
     encoder: Encoder,
     index: QdrantIndex,
-    paths: Source | Iterable[Source],
+    paths: Source | Iterable[Source] = (),
     mode: Mode = "both",
     *,
     batch_size: int = 16,
     max_page_pixels: int | None = None,
+    segment_s: float = SEGMENT_S,
+    prune: bool = False,
+    force: bool = False,
+    retry_failed: bool = False,
+    store_reasoning: bool = True,
+    bulk: bool = False,
     progress: Callable[[Progress], None] | None = None,
     show_progress: bool = False,
 ) -> IngestReport:
-    """Encodes files and folders and writes them to an index; returns what happened to each.
+    """Encodes what is new or changed under some paths and writes it to an index; returns what happened.
 
-    A file or document that fails is reported and the run goes on. A document that is in the index already
-    is written again; of an unchanged one the vectors that ``mode`` does not ask for are kept. An encoder or
-    index that fails as such ends the run with its error; whatever was written stays.
+    What is in the index as it would be written now is left alone, part by part; so a run that was broken off,
+    even killed, goes on when it is started again. A file or document that fails is reported and kept in the
+    index's list of failures, and the run goes on. An encoder or index that fails as such ends the run with
+    its error, after what was encoded has been written.
 
     Args:
         encoder: what encodes; its fingerprint must be the index's.
         index: where the documents go.
-        paths: files and folders, see :func:`documents`.
-        mode: which vectors each document gets.
-        batch_size: documents that are encoded together, and the most that are held.
+        paths: files and folders, see :class:`Walk`.
+        mode: which vectors each document gets. Of an unchanged document the others are kept.
+        batch_size: documents that are encoded together.
         max_page_pixels: pixels of a rendered page; the encoder's ``max_image_pixels`` by default.
-        progress: called after each window.
+        segment_s: seconds of the segments that a video is cut into.
+        prune: afterwards delete what is in the index of files below ``paths`` that are gone.
+        force: write everything again, unchanged or not.
+        retry_failed: try only files in the list of failures: those below ``paths``, or all if none are given.
+        store_reasoning: store reasonings, and find documents by their words.
+        bulk: build a server's search graph once, when all is written.
+        progress: called in this thread after each window.
         show_progress: show a bar on standard error.
 
     Raises:
-        ConfigError: an option has an impossible value.
+        ConfigError: an option has an impossible value, or the encoder lacks a space.
         IndexMismatch: the index was written by another encoder.
     """
-    from tqdm import tqdm
-
-    check_mode(mode)
+    given = as_paths(paths)
+    if not given and not retry_failed:
+        raise ConfigError("no paths are given: name files or folders")
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: encode at least one document at a time")
+    spaces = spaces_of(mode)
+    if lacking := spaces - frozenset(encoder.spaces):
+        raise ConfigError(f"mode={mode!r}: this encoder has no {', '.join(sorted(lacking))} vectors")
     index.check(encoder.fingerprint, ignore=())
-    if max_page_pixels is None:
-        max_page_pixels = encoder.max_image_pixels
-    started = time.perf_counter()
-    kinds, flagged = Counter[str](), Counter[str]()
-    failed, skipped = list[Failure](), list[Skipped]()
-    items = documents(paths, max_page_pixels=max_page_pixels)
-    with tqdm(desc="indexing", unit=" documents", disable=not show_progress) as bar:
-        while window := list(itertools.islice(items, batch_size)):
-            skipped += [item for item in window if isinstance(item, Skipped)]
-            failed += [item for item in window if isinstance(item, Failure)]
-            found = [item for item in window if isinstance(item, Document)]
-            written, refused = _write(encoder, index, found, mode)
-            failed += refused
-            kinds.update(document.kind for document, _ in written)
-            flagged.update(embedding.gen_issue for _, embedding in written if embedding.gen_issue)
-            bar.update(len(written))
-            if progress is not None:
-                last = found[-1].key if found else ""
-                progress(Progress(kinds.total(), len(failed), len(skipped), last))
-    seconds = time.perf_counter() - started
-    return IngestReport(kinds.total(), tuple(failed), tuple(skipped), seconds, dict(kinds), dict(flagged))
+    reading = Reading.of(encoder, max_page_pixels, segment_s)
+    letters = DeadLetters(index)
+    wanted = Wanted(spaces, digest(encoder.fingerprint), force)
+    files = failed_files(letters, given) if retry_failed else iter(Walk(given))
+    changes = Comparison(index, wanted, reading, letters).changes(files)
+    run = _Run(encoder, _Writer(index, letters, store_reasoning), mode, progress)
+    with index.bulk() if bulk else nullcontext():
+        run.do(windows(changes, batch_size), show_progress)
+    return run.report(prune_gone(index, given, letters) if prune else None)
 
 
-def _write(
-    encoder: Encoder, index: QdrantIndex, found: Sequence[Document], mode: Mode
-) -> tuple[list[tuple[Document, Embedding]], list[Failure]]:
-    """Encodes and writes one window; returns what was written, and what was not."""
-    if not found:
-        return [], []
-    results = encoder.encode_document([document.input for document in found], mode=mode, on_error="return")
-    good: list[tuple[Document, Embedding]] = []
-    failed: list[Failure] = []
-    for document, result in zip(found, results, strict=True):
-        if isinstance(result, Embedding):
-            good.append((document, result))
-        else:
-            failed.append(_failure(document, result))
-    try:
-        index.upsert(*_columns(good))
-    except InputError:  # one vector is NaN, say: find out whose, and write the others
-        written: list[tuple[Document, Embedding]] = []
-        for document, embedding in good:
+def spaces_of(mode: Mode) -> frozenset[Space]:
+    """Returns the spaces that a mode stands for."""
+    check_mode(mode)
+    return frozenset(("disc", "gen") if mode == "both" else (mode,))
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A window whose documents are encoded, and hold no pictures any more."""
+
+    window: Window
+    pairs: list[tuple[Document, Embedding]]
+
+
+@dataclass(slots=True)
+class _Written:
+    """What became of a window."""
+
+    window: Window
+    pairs: list[tuple[Document, Embedding]]
+    failures: list[Failure] = field(default_factory=list)
+
+
+class _Writer:
+    """Writes windows, in a thread of its own."""
+
+    def __init__(self, index: QdrantIndex, letters: DeadLetters, store_reasoning: bool) -> None:
+        self._index, self._letters, self._store_reasoning = index, letters, store_reasoning
+
+    def write(self, encoded: _Encoded) -> _Written:
+        """Writes one window. The order matters if this process is killed in between: see ``changes``."""
+        window = encoded.window
+        if window.stale:
+            self._index.delete(keys=window.stale)
+        failures = self._letters.record(window.failures)
+        written = _Written(window, [], failures)
+        if encoded.pairs:
             try:
-                index.upsert([document], [embedding])
-                written.append((document, embedding))
+                self._upsert(encoded.pairs)
+                written.pairs = encoded.pairs
+            except InputError:  # one vector is NaN, say: find out whose, and write the others
+                self._one_by_one(encoded.pairs, written)
+        self._letters.remove(window.settled)
+        self._letters.remove(document.key for document, _ in written.pairs)
+        return written
+
+    def _one_by_one(self, pairs: list[tuple[Document, Embedding]], written: _Written) -> None:
+        for pair in pairs:
+            try:
+                self._upsert([pair])
+                written.pairs.append(pair)
             except InputError as error:
-                failed.append(_failure(document, error))
-        return written, failed
-    return good, failed
+                written.failures += self._letters.record([failure_of(pair[0], error)])
+
+    def _upsert(self, pairs: list[tuple[Document, Embedding]]) -> None:
+        documents, embeddings = zip(*pairs, strict=True)
+        self._index.upsert(documents, embeddings, store_reasoning=self._store_reasoning)
 
 
-def _columns(pairs: Sequence[tuple[Document, Embedding]]) -> tuple[list[Document], list[Embedding]]:
-    return [document for document, _ in pairs], [embedding for _, embedding in pairs]
+class _Run:
+    """One ingestion: the encoder's side of it, and the sums."""
+
+    def __init__(
+        self, encoder: Encoder, writer: _Writer, mode: Mode, progress: Callable[[Progress], None] | None
+    ) -> None:
+        self._encoder, self._writer, self._mode, self._progress = encoder, writer, mode, progress
+        self._started = time.perf_counter()
+        self._encode_s = 0.0
+        self._kinds, self._flagged, self._skipped = Counter[str](), Counter[str](), Counter[str]()
+        self._replaced = self._unchanged = self._removed = self._failed = 0
+        self._failures: list[Failure] = []
+        self._last = ""
+
+    def do(self, found: Any, show_progress: bool) -> None:
+        """Runs the three threads until all is written."""
+        from tqdm import tqdm
+
+        with tqdm(desc="indexing", unit=" documents", disable=not show_progress) as bar:
+            with (
+                Ahead(found, AHEAD, "ume-r1 reading") as ahead,
+                Behind(self._writer.write, AHEAD, "ume-r1 writing") as behind,
+            ):
+                for window in ahead:
+                    behind.put(self._encode(window))
+                    for written in behind.outcomes():
+                        self._count(written, bar)
+            for written in behind.outcomes():
+                self._count(written, bar)
+
+    def report(self, pruned: Pruned | None) -> IngestReport:
+        """Returns what was done."""
+        return IngestReport(
+            indexed=self._kinds.total(),
+            kinds=dict(self._kinds),
+            replaced=self._replaced,
+            unchanged=self._unchanged,
+            removed=self._removed,
+            pruned=pruned,
+            failed=self._failed,
+            failures=tuple(self._failures),
+            skipped=dict(self._skipped),
+            flagged=dict(self._flagged),
+            seconds=time.perf_counter() - self._started,
+            encode_s=self._encode_s,
+        )
+
+    def _encode(self, window: Window) -> _Encoded:
+        documents, window.documents = window.documents, []
+        if not documents:
+            return _Encoded(window, [])
+        began = time.perf_counter()
+        inputs = [document.input for document in documents]
+        results = self._encoder.encode_document(inputs, mode=self._mode, on_error="return")
+        self._encode_s += time.perf_counter() - began
+        pairs: list[tuple[Document, Embedding]] = []
+        for document, result in zip(documents, results, strict=True):
+            if isinstance(result, Embedding):
+                pairs.append((_without_pictures(document), result))
+            else:
+                window.failures.append(failure_of(document, result))
+        return _Encoded(window, pairs)
+
+    def _count(self, written: _Written, bar: Any) -> None:
+        window = written.window
+        self._kinds.update(document.kind for document, _ in written.pairs)
+        self._flagged.update(embedding.gen_issue for _, embedding in written.pairs if embedding.gen_issue)
+        self._replaced += sum(document.key in window.replaced for document, _ in written.pairs)
+        self._unchanged += window.unchanged
+        self._removed += len(window.stale)
+        self._failed += len(written.failures)
+        self._failures += written.failures[: MOST_FAILURES - len(self._failures)]
+        for reason, times in window.skipped.items():
+            count_reason(self._skipped, reason, times)
+        if written.pairs:
+            self._last = written.pairs[-1][0].key
+        bar.set_postfix(unchanged=self._unchanged, failed=self._failed, refresh=False)
+        bar.update(len(written.pairs))
+        if self._progress is not None:
+            skipped = self._skipped.total()
+            self._progress(Progress(self._kinds.total(), self._unchanged, self._failed, skipped, self._last))
 
 
-def _failure(document: Document, error: UmeR1Error) -> Failure:
-    part = "" if document.page is None else f"#page={document.page}"
-    return Failure(document.key, document.uri, error, f"{document.title}{part}")
+def failure_of(document: Document, error: UmeR1Error) -> Failure:
+    """Returns what is reported when a document that was read cannot be encoded or written."""
+    return Failure(
+        key=document.key,
+        document=document.document or document.key,
+        uri=document.uri,
+        title=document.title,
+        error=type(error).__name__,
+        reason=unicode_text(str(error)),
+    )
+
+
+def _without_pictures(document: Document) -> Document:
+    """Returns a document for the writer, which needs the words alone: pictures would wait in its queue."""
+    if document.kind == "text":
+        return document
+    return replace(document, input=MultimodalInput(text=document.key))

@@ -5,18 +5,19 @@ from ume_r1_rag.media.limits import LIMITS, MediaLimits
 from ume_r1_rag.media.pdf import PdfPages
 from ume_r1_rag.media.source import parse_data_url
 from ume_r1_rag.media.thumbnail import thumbnail
-from ume_r1_rag.media.timeline import pick
-from ume_r1_rag.media.video import load_video, video_duration
+from ume_r1_rag.media.timeline import Span, pick
+from ume_r1_rag.media.video import VideoFile, load_video
 
 __all__ = [
     "LIMITS",
     "MediaLimits",
     "PdfPages",
+    "Span",
+    "VideoFile",
     "image_size",
     "load_image",
     "load_video",
     "parse_data_url",
     "pick",
     "thumbnail",
-    "video_duration",
 ]

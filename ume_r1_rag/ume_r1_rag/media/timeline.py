@@ -57,6 +57,10 @@ class Span:
         return range(shown, shown + 1)
 
 
+WHOLE = Span()
+"""From the first frame to the last."""
+
+
 def pick(count: int, num_frames: int) -> list[int]:
     """Returns the uniformly spaced indices of at most ``num_frames`` of ``count`` frames, ascending.
 

@@ -2,14 +2,17 @@
 
 Frames are counted before they are picked, because containers only estimate their number. A short video is
 decoded as a whole; in a long one whose timestamps can be trusted the decoder is put before each wanted frame.
-Both give the same frames; never are more than the wanted ones kept.
+Both give the same frames; never are more than the wanted ones kept. Many segments of a file take one scan,
+and two decodings where it cannot be sought in, however many they are.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,7 @@ from ume_r1_rag.errors import InputError
 from ume_r1_rag.media.image import load_image
 from ume_r1_rag.media.limits import LIMITS, MediaLimits
 from ume_r1_rag.media.source import open_source
-from ume_r1_rag.media.timeline import Span, pick
+from ume_r1_rag.media.timeline import WHOLE, Span, pick
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,25 +70,11 @@ def load_video(
         FetchError: the URL was refused or could not be had.
     """
     span = Span(start_s, end_s)
-    if isinstance(source, list | tuple):
-        if span != Span():
-            raise InputError(f"start_s={start_s}, end_s={end_s} for a list of frames: cut the list instead")
-        frames = _load_list(source, num_frames, limits, fetcher)
-    else:
-        frames = _Clip(open_source(source, "video", limits, fetcher), describe(source), limits).frames(
-            num_frames, span
-        )
-    return _one_size(frames)
-
-
-def video_duration(source: Path | str | bytes, *, limits: MediaLimits = LIMITS) -> float:
-    """Returns the seconds from the first frame of a video to the end of its last one.
-
-    Raises:
-        InputError: as ``load_video``.
-    """
-    times = _Clip(open_source(source, "video", limits, None), describe(source), limits).times()
-    return times[-1] + (times[-1] - times[-2] if len(times) > 1 else 0.0)
+    if not isinstance(source, list | tuple):
+        return VideoFile(source, limits=limits, fetcher=fetcher).frames(num_frames, span)
+    if span != WHOLE:
+        raise InputError(f"start_s={start_s}, end_s={end_s} for a list of frames: cut the list instead")
+    return _one_size(_load_list(source, num_frames, limits, fetcher))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,36 +92,126 @@ class _Packets:
     keys: tuple[tuple[int, int], ...]
 
 
-class _Clip:
-    """One video file."""
+class VideoFile:
+    """One video, of which many segments are wanted. Its packets are read once; use it in one thread.
 
-    def __init__(self, origin: Path | bytes, name: str, limits: MediaLimits) -> None:
-        self._origin, self._name, self._limits = origin, name, limits
+    Example:
+        video = VideoFile("talk.mp4")
+        for frames in video.segments([Span(0, 30), Span(30, None)], num_frames=8):
+            ...
+    """
 
-    def frames(self, num_frames: int, span: Span) -> list[Image]:
-        """Returns the wanted frames of a span."""
-        packets = self._packets()
+    def __init__(
+        self,
+        source: VideoSource,
+        *,
+        limits: MediaLimits = LIMITS,
+        fetcher: Fetcher | None = None,
+    ) -> None:
+        """Finds a file, a URL, a data URL or bytes; nothing is read yet.
+
+        Raises:
+            InputError: there is none, or it is empty.
+            FetchError: the URL was refused or could not be had.
+        """
+        self._origin = open_source(source, "video", limits, fetcher)
+        self._name, self._limits = describe(source), limits
+
+    @cached_property
+    def duration_s(self) -> float:
+        """Seconds from the first frame to the end of the last one; 0 for a single frame."""
+        times = self._packets.times if self._packets.pts else self._decode([], WHOLE)[1]
+        if not times:
+            raise self._without_frames()
+        return times[-1] + (times[-1] - times[-2] if len(times) > 1 else 0.0)
+
+    def frames(self, num_frames: int, span: Span = WHOLE) -> list[Image]:
+        """Returns at most ``num_frames`` frames of a span, as ``load_video`` does.
+
+        Raises:
+            ConfigError: ``num_frames`` is not positive.
+            InputError: the file is broken, has no picture, or ends before the span.
+        """
+        packets = self._packets
         wanted = self._choose(packets.times, num_frames, span)
-        if packets.keys and len(packets.pts) > _SEEK_ABOVE:
+        if self._seekable:
             found = self._seek(packets, wanted)
             if found is not None:
-                return found
+                return _one_size(found)
+            self._seekable = False
         found, times = self._decode(wanted, span)
         exact = self._choose(times, num_frames, span)
         if exact != wanted:  # some packets show nothing (VP8's hidden frames), or had no time
             found, _ = self._decode(exact, span)
-        return found
+        return _one_size(found)
 
-    def times(self) -> Sequence[float]:
-        """Returns the seconds at which each frame appears."""
-        packets = self._packets()
-        return packets.times if packets.pts else self._decode([], Span())[1]
+    def segments(self, spans: Sequence[Span], num_frames: int) -> Iterator[list[Image] | InputError]:
+        """Yields what ``frames`` returns for each of some spans, or why one cannot be had.
+
+        Args:
+            spans: in the order of their starts.
+            num_frames: most frames of each.
+
+        Raises:
+            ConfigError: ``num_frames`` is not positive.
+        """
+        try:
+            for at, span in enumerate(spans):
+                if not self._seekable and len(spans) > 1:
+                    yield from self._in_passing(spans[at:], num_frames)
+                    return
+                try:
+                    yield self.frames(num_frames, span)
+                except InputError as error:
+                    yield error
+        except InputError as error:
+            yield from [error] * len(spans)
+
+    @cached_property
+    def _seekable(self) -> bool:
+        return bool(self._packets.keys) and len(self._packets.pts) > _SEEK_ABOVE
+
+    def _in_passing(self, spans: Sequence[Span], num_frames: int) -> Iterator[list[Image] | InputError]:
+        """Yields the frames of many spans of a file that has to be decoded from its start.
+
+        The first decoding counts, the second one collects.
+        """
+        given = 0
+        try:
+            _, times = self._decode([], WHOLE)
+            waiting = deque(self._wish(times, num_frames, span) for span in spans)
+            with self._open() as (container, stream):
+                for index, frame in enumerate(self._decoded(container, stream)):
+                    # A frame may be on screen in several spans, if they are shorter than it lasts.
+                    image = None
+                    for wish in waiting:
+                        if wish.first > index:
+                            break
+                        if index in wish.wanted:
+                            image = image or self._image(frame)
+                            wish.found.append(image)
+                    while waiting and waiting[0].ready:
+                        yield waiting.popleft().result()
+                        given += 1
+            broken = InputError(f"video {self._name} gave fewer frames when read again: is it being written?")
+            yield from [broken] * len(waiting)
+        except InputError as error:
+            yield from [error] * (len(spans) - given)
+
+    def _wish(self, times: Sequence[float], num_frames: int, span: Span) -> _Wish:
+        try:
+            return _Wish(self._choose(times, num_frames, span))
+        except InputError as error:
+            return _Wish([], error)
 
     def _choose(self, times: Sequence[float], num_frames: int, span: Span) -> list[int]:
         if not times:
-            raise InputError(f"video {self._name} holds no frame that can be decoded: re-encode it")
+            raise self._without_frames()
         inside = span.frames(times, self._name)
         return [inside.start + index for index in pick(len(inside), num_frames)]
+
+    def _without_frames(self) -> InputError:
+        return InputError(f"video {self._name} holds no frame that can be decoded: re-encode it")
 
     @contextmanager
     def _open(self) -> Iterator[tuple[Any, Any]]:
@@ -173,8 +252,9 @@ class _Clip:
         stream.thread_type = "AUTO"
         return stream
 
+    @cached_property
     def _packets(self) -> _Packets:
-        """Reads the file once without decoding.
+        """What the file says of its frames, read once without decoding.
 
         Raises:
             InputError: it holds clearly fewer frames than its header promises.
@@ -266,6 +346,26 @@ class _Clip:
             turns = (Transpose.ROTATE_90, Transpose.ROTATE_180, Transpose.ROTATE_270)
             image = image.transpose(turns[quarter_turns - 1])
         return image
+
+
+@dataclass(slots=True)
+class _Wish:
+    """The frames that one span is waiting for, or why it cannot have any."""
+
+    wanted: Sequence[int]
+    error: InputError | None = None
+    found: list[Image] = field(default_factory=list)
+
+    @property
+    def first(self) -> int:
+        return self.wanted[0] if self.wanted else 0
+
+    @property
+    def ready(self) -> bool:
+        return len(self.found) == len(self.wanted)
+
+    def result(self) -> list[Image] | InputError:
+        return self.error or _one_size(self.found)
 
 
 def _load_list(

@@ -1,0 +1,94 @@
+"""Windows: what is encoded and written together, made from the changes of files, a bounded size each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ume_r1_rag.ingest.changes import Change, Settled
+from ume_r1_rag.ingest.report import Failure, Skipped, count_reason
+from ume_r1_rag.types import Document
+
+MAX_PIXELS = 48_000_000
+"""Pixels that close a window before it has all its documents: 144 MB of decoded pictures."""
+
+MAX_NOTES = 256
+"""Files without work (unchanged, unknown, broken) that close a window, so that the progress shows."""
+
+
+@dataclass(slots=True)
+class Window:
+    """Documents to be encoded, and what is to be done and reported along with them.
+
+    Attributes:
+        documents: to be encoded and written.
+        replaced: keys of those that take the place of an older version.
+        failures: what could not be read.
+        stale: keys of stored parts to be deleted before the documents are written.
+        settled: keys of failures that are none any more.
+        unchanged: parts that are up to date.
+        skipped: files that are none of ours, per reason.
+        pixels: of the documents' pictures.
+        notes: files that were looked at.
+    """
+
+    documents: list[Document] = field(default_factory=list)
+    replaced: set[str] = field(default_factory=set)
+    failures: list[Failure] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    pixels: int = 0
+    notes: int = 0
+
+    def add(self, item: Document | Failure, replaces: bool) -> None:
+        """Takes what became of a part."""
+        if isinstance(item, Failure):
+            self.failures.append(item)
+            self.notes += 1
+            return
+        self.documents.append(item)
+        self.pixels += sum(_pixels(picture) for picture in item.input.images)
+        if isinstance(item.input.video, tuple):
+            self.pixels += sum(_pixels(frame) for frame in item.input.video)
+        if replaces:
+            self.replaced.add(item.key)
+
+    def is_full(self, batch_size: int) -> bool:
+        """Returns whether it should be closed."""
+        return len(self.documents) >= batch_size or self.pixels >= MAX_PIXELS or self.notes >= MAX_NOTES
+
+
+def windows(changes: Iterable[Change | Settled | Failure | Skipped], batch_size: int) -> Iterator[Window]:
+    """Yields windows of at most ``batch_size`` documents, reading them as it goes."""
+    window = Window()
+    for change in changes:
+        if isinstance(change, Change):
+            window.stale += change.stale
+            window.settled += change.settled
+            window.unchanged += change.unchanged
+            window.notes += 1
+            for number, item in zip(change.todo, change.opened.documents(change.todo), strict=True):
+                window.add(item, number in change.replaced)
+                if window.is_full(batch_size):
+                    yield window
+                    window = Window()
+        elif isinstance(change, Settled):
+            window.settled.append(change.key)
+        elif isinstance(change, Failure):
+            window.failures.append(change)
+            window.notes += 1
+        else:
+            count_reason(window.skipped, change.reason)
+            window.notes += 1
+        if window.is_full(batch_size):
+            yield window
+            window = Window()
+    yield window
+
+
+def _pixels(picture: Any) -> int:
+    return getattr(picture, "width", 0) * getattr(picture, "height", 0)
