@@ -106,6 +106,8 @@ class Embedding:
         think: the think budget that made ``gen``.
         tokens: what it cost.
         fingerprint: digest of the encoder that made it.
+        gen_fingerprint: digest of the encoder that wrote reasoning and summary, if that was another one: an
+            earlier model, whose texts are kept while its vectors are not; empty otherwise.
         completion_ids: the generated token ids, from which the gen vector can be computed again.
     """
 
@@ -119,6 +121,7 @@ class Embedding:
     think: Think = "full"
     tokens: TokenCounts = TokenCounts(0, 0, 0)
     fingerprint: str = ""
+    gen_fingerprint: str = ""
     completion_ids: tuple[int, ...] = ()
 
     def vector(self, space: Space) -> Vector:

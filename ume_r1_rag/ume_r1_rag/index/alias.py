@@ -148,6 +148,11 @@ def versions(client: QdrantClient, collection: str, count: Callable[[str], int])
     return found
 
 
+def tenants(client: QdrantClient, physical: str) -> set[str]:
+    """Returns which tenants have points in a version."""
+    return {str(hit.value) for hit in client.facet(physical, key=TENANT, limit=100_000, exact=True).hits}
+
+
 def swap(client: QdrantClient, collection: str, physical: str) -> None:
     """Makes another version live and notes which one it replaces.
 
@@ -157,7 +162,7 @@ def swap(client: QdrantClient, collection: str, physical: str) -> None:
     live = resolve(client, collection)
     if live == physical:
         return
-    left = set() if live is None else _tenants(client, live) - _tenants(client, physical)
+    left = set() if live is None else tenants(client, live) - tenants(client, physical)
     if left:
         some = ", ".join(repr(name) for name in sorted(left)[:5])
         raise ConfigError(
@@ -201,11 +206,6 @@ def drop_old(client: QdrantClient, collection: str) -> list[str]:
     for physical in old:
         client.delete_collection(physical)
     return old
-
-
-def _tenants(client: QdrantClient, physical: str) -> set[str]:
-    """Returns which tenants have points in a version."""
-    return {str(hit.value) for hit in client.facet(physical, key=TENANT, limit=100_000, exact=True).hits}
 
 
 def _metadata(client: QdrantClient, physical: str) -> dict[str, Any]:

@@ -33,7 +33,8 @@ def complete(
     """Returns the pairs; an embedding that lacks one vector has the stored one, if that still holds.
 
     It does if the document has a content hash, the point has the same one, and the same encoder made the
-    stored vector. With a gen vector come its reasoning and summary.
+    stored vector. With a gen vector come its reasoning and summary; those of an earlier model, which have no
+    vector any more, stay too.
 
     Args:
         pairs: what is to be written.
@@ -55,21 +56,29 @@ def _joined(
 
     lacking = "disc" if embedding.disc is None else "gen"
     maker = payload.get("ume_fingerprint" if lacking == "disc" else "ume_gen_fingerprint", "")
-    if (
-        lacking not in vectors
-        or payload.get("ume_content_hash") != document.content_hash
-        or maker != embedding.fingerprint
-    ):
+    if payload.get("ume_content_hash") != document.content_hash:
+        return embedding
+    if lacking not in vectors:
+        return with_texts(embedding, payload) if lacking == "gen" else embedding
+    if maker != embedding.fingerprint:
         return embedding
     found = np.asarray(vectors[lacking], dtype=np.float32)
     if lacking == "disc":
         return replace(embedding, disc=found)
+    return replace(with_texts(embedding, payload), gen=found, gen_fingerprint="")
+
+
+def with_texts(embedding: Embedding, payload: Mapping[str, Any]) -> Embedding:
+    """Returns an embedding with the reasoning and summary of a stored point, and the name of their maker."""
+    maker = payload.get("ume_gen_fingerprint")
+    if not maker:
+        return embedding
     return replace(
         embedding,
-        gen=found,
         reasoning=payload.get("ume_reasoning"),
         summary=payload.get("ume_summary"),
         gen_valid=payload.get("ume_gen_valid"),
         gen_issue=payload.get("ume_gen_issue"),
         think=payload.get("ume_think", "full"),
+        gen_fingerprint=str(maker),
     )

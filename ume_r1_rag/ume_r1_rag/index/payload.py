@@ -139,14 +139,15 @@ def with_generation(
 
 
 def _generated(embedding: Embedding, store_reasoning: bool) -> dict[str, Any]:
-    made = embedding.gen is not None
+    # Texts may be here without a vector: an earlier model's.
+    maker = embedding.gen_fingerprint or (embedding.fingerprint if embedding.gen is not None else None)
     return {
         "reasoning": embedding.reasoning if store_reasoning else None,
         "summary": embedding.summary,
         "gen_valid": embedding.gen_valid,
         "gen_issue": embedding.gen_issue,
-        "think": embedding.think if made else None,
-        "gen_fingerprint": embedding.fingerprint if made else None,
+        "think": embedding.think if maker else None,
+        "gen_fingerprint": maker,
     }
 
 

@@ -182,6 +182,16 @@ class QdrantIndex(Writing):
         with self._connection.use():
             return alias.versions(self.client, self.collection, self._count_in)
 
+    def tenants(self) -> list[str]:
+        """Returns the tenants that have documents in the live version, in order of name.
+
+        Raises:
+            ConfigError: this index is a tenant's, who may not know of others.
+        """
+        self._check_whole("tenants")
+        with self._connection.use():
+            return sorted(alias.tenants(self.client, self.physical))
+
     def build_next(self, fingerprint: Mapping[str, Any], storage: Storage | None = None) -> QdrantIndex:
         """Returns a version to be filled with another encoder's vectors, beside the live one.
 
@@ -312,7 +322,7 @@ class QdrantIndex(Writing):
     def _check_whole(self, what: str) -> None:
         if self.tenant is not None:
             raise ConfigError(
-                f"{what} moves the documents of all tenants: call it on an index without tenant="
+                f"{what} concerns the documents of all tenants: call it on an index without tenant="
             )
 
     def _async_client(self) -> AsyncQdrantClient | ThreadedClient:

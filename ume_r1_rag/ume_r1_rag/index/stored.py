@@ -30,7 +30,8 @@ class Stored:
         content_hash: digest of its content and how it was read; empty if it was written without.
         spaces: the spaces it was written with.
         fingerprint: digest of the encoder of its disc vector, or of its gen vector if it has no other.
-        gen_fingerprint: digest of the encoder of its gen vector; empty if it has none.
+        gen_fingerprint: digest of the encoder that wrote its reasoning and summary, and its gen vector, if
+            it has one: an earlier model's texts are kept without; empty if there are none.
     """
 
     id: str
