@@ -22,7 +22,7 @@ def answer(gold, **first):
     results = {}
     for mode, keys in first.items():
         hits = tuple(hit(name) for name in keys.split(","))
-        results[mode] = SearchResult(hits, Embedding(None, None), mode, None, 0.0, 0.0)
+        results[mode] = SearchResult(hits, Embedding(None, None), mode, (), None, 0.0, 0.0)
     return Answer(Question("which one", None, "image", demo.shown(hit(gold))), results)
 
 

@@ -100,7 +100,7 @@ def test_text_from_files_and_models_stays_text(evil):
     one = hit(key=evil, reasoning=evil, summary=evil, text=evil, gen_issue=evil, metadata={"x": evil},
               thumbnail=jpeg(), page=2)  # fmt: skip
     bare = hit(key="b/" + evil, title=evil, text=evil)
-    section = Section(evil, [one, bare], jpeg(), evil, evil, {evil}, evil, None, 1.0)
+    section = Section(evil, [one, bare], jpeg(), evil, evil, {evil}, evil, (evil,), None, 1.0)
     page = Page(render_results([section, section], evil, evil))
     assert_harmless(page)
     assert page.text.count(evil) >= 20
@@ -164,8 +164,11 @@ def test_bars_and_numbers_are_the_scores():
 
 def test_reciprocal_ranks_are_measured_by_the_best():
     hits = [hit("a", score=0.032), hit("b", score=0.016, scores={"disc": 0.5})]
-    page = Page(render_results([Section("q", hits, mode="fused", fusion="rrf")]))
-    assert [width for kind, width in bars(page) if kind == "rank-fill"] == ["100.0%", "50.0%"]
+    for fusion in ("rrf", "dbsf"):
+        section = Section("q", hits, mode="fused", fusion=fusion, spaces=("disc", "gen"))
+        page = Page(render_results([section]))
+        assert [width for kind, width in bars(page) if kind == "rank-fill"] == ["100.0%", "50.0%"]
+    page = Page(render_results([Section("q", hits, mode="fused", fusion="rrf", spaces=("disc", "gen"))]))
     assert "0.0160" in page.texts
     assert "no vector" in page.texts
 
@@ -173,6 +176,32 @@ def test_reciprocal_ranks_are_measured_by_the_best():
 def test_one_space_has_one_bar():
     page = Page(render_results([Section("q", [hit(scores={"gen": 0.5})], mode="gen")]))
     assert bars(page) == [("gen-fill", "50.0%")]
+
+
+def test_words_are_measured_by_the_best_and_have_their_place_in_the_legend():
+    hits = [hit("a", scores={"disc": 0.5, "text": 4.0}), hit("b", scores={"disc": 0.5, "text": 12.5}),
+            hit("c", scores={"disc": 0.5, "text": 0.0})]  # fmt: skip
+    page = Page(render_results([Section("q", hits, mode="fused", fusion="convex", spaces=("disc", "text"))]))
+    assert [width for kind, width in bars(page) if kind == "text-fill"] == ["32.0%", "100.0%", "0.0%"]
+    assert {"4.00", "12.50", "0.00"} <= set(page.texts)
+    assert any(text.startswith("text: words in common (BM25)") for text in page.texts)
+    assert not any(text.startswith("gen:") for text in page.texts)
+
+
+def test_a_score_that_was_estimated_from_another_space_says_so():
+    hits = [hit("a", scores={"gen": 0.5}, score=0.5), hit("b", scores={"disc": 0.75}, score=0.4375)]
+    page = Page(render_results([Section("q", hits, mode="gen", spaces=("gen",))]))
+    assert bars(page) == [("gen-fill", "50.0%"), ("disc-fill", "75.0%")]
+    at = page.texts.index("no vector")
+    assert page.texts[at - 1 : at + 6] == [
+        "gen",
+        "no vector",
+        "estimate",
+        "by disc",
+        "0.438",
+        "disc",
+        "0.750",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +255,9 @@ def test_where_a_document_is():
 
 def test_a_search_result_becomes_a_section():
     embedding = Embedding(None, None, reasoning="thought", summary="gist")
-    result = SearchResult((hit(),), embedding, "fused", "rrf", encode_s=1.0, search_s=0.25)
+    result = SearchResult(
+        (hit(),), embedding, "fused", ("disc", "gen"), "rrf", encode_s=0.75, search_s=0.25, enrich_s=0.25
+    )
     section = Section.of("q", result, gold={"a.png"})
     assert (section.reasoning, section.summary, section.rank, section.seconds) == ("thought", "gist", 1, 1.25)
     page = Page(render_results([section]))

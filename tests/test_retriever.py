@@ -1,6 +1,9 @@
 """The retriever, with a fake encoder whose vectors are known."""
 
+import asyncio
 import logging
+import threading
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +11,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ume_r1_rag.errors import ConfigError, IndexMismatch
+from ume_r1_rag.errors import ConfigError, EncodeErrors, IndexMismatch, InputError
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.index.payload import point_id
-from ume_r1_rag.retriever import Retriever
-from ume_r1_rag.retriever.fusion import convex, reciprocal_rank
+from ume_r1_rag.retriever import (
+    Retriever,
+    SearchOptions,
+    convex,
+    default_weights,
+    distribution_based,
+    reciprocal_rank,
+)
+from ume_r1_rag.retriever.fusion import ranked
+from ume_r1_rag.retriever.options import Request
 from ume_r1_rag.types import Document, Embedding, Encoder, MultimodalInput
 
 D = 8
+SPACES = ("disc", "gen", "text")
+WORDS = ("amber", "birch", "copper", "dew")
 
 
 class FakeEncoder:
@@ -24,14 +37,17 @@ class FakeEncoder:
     dimension = D
     spaces = ("disc", "gen")
     max_image_pixels = 64 * 64
+    max_video_frames = 4
 
     def __init__(self, **fields):
         self.fingerprint = {"weights": "fake", "dimension": D, "think": "full", **fields}
         self.calls = []
 
     def encode_query(self, inputs, mode="disc", **options):
-        self.calls.append((inputs, mode, options))
-        return self.encode(inputs, mode)
+        self.calls.append((inputs, mode, options, threading.get_ident()))
+        if isinstance(inputs, list):
+            return [self.encode(one.text or "picture", mode) for one in inputs]
+        return self.encode(inputs.text or "picture", mode)
 
     encode_document = encode_query
 
@@ -41,12 +57,10 @@ class FakeEncoder:
     aencode_document = aencode_query
 
     def encode(self, text, mode):
-        if isinstance(text, list):
-            return [self.encode(one, mode) for one in text]
         return Embedding(
             disc=self.vector("disc", text) if mode != "gen" else None,
             gen=self.vector("gen", text) if mode != "disc" else None,
-            reasoning=f"about {text}",
+            reasoning=f"about {text}" if mode != "disc" else None,
         )
 
     def vector(self, space, text):
@@ -59,6 +73,10 @@ KEYS = [f"doc{number}" for number in range(30)]
 NO_GEN = set(KEYS[::7])
 
 
+def words_of(number):
+    return " ".join(word for at, word in enumerate(WORDS) for _ in range((number >> at) % 3))
+
+
 @pytest.fixture(scope="module")
 def encoder():
     return FakeEncoder()
@@ -68,95 +86,199 @@ def encoder():
 def retriever(encoder):
     with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as index:
         documents = [
-            Document(key=key, kind="page" if number % 2 else "image", input=MultimodalInput(text=key))
+            Document(
+                key,
+                "page" if number % 2 else "image",
+                MultimodalInput(text=key),
+                text=words_of(number),
+                page=number,
+                title=f"title {number % 3}",
+                metadata={"lang": "en" if number < 10 else "de"},
+            )
             for number, key in enumerate(KEYS)
         ]
         index.upsert(documents, [encoder.encode(k, "disc" if k in NO_GEN else "both") for k in KEYS])
         yield Retriever(encoder, index)
 
 
-def cosines(encoder, space, query):
+def exact(retriever, space, query):
+    """Every document's score in one space; those of words by the index, which has its own tests."""
+    if space == "text":
+        return dict.fromkeys(map(point_id, KEYS), 0.0) | retriever.index.nearest(query, "text", len(KEYS))
+    fake = retriever.encoder
     keys = KEYS if space == "disc" else [key for key in KEYS if key not in NO_GEN]
-    return {point_id(key): float(encoder.vector(space, key) @ encoder.vector(space, query)) for key in keys}
+    return {point_id(key): float(fake.vector(space, key) @ fake.vector(space, query)) for key in keys}
 
 
-@pytest.mark.parametrize("mode", ["disc", "gen"])
+@pytest.mark.parametrize("mode", ["disc", "text"])
 def test_one_space(retriever, encoder, mode):
-    result = retriever.search("query", 5, mode)
-    expected = convex({mode: cosines(encoder, mode, "query")})
+    encoder.calls.clear()
+    result = retriever.search("amber birch", 5, mode)
+    expected = ranked(exact(retriever, mode, "amber birch"))
     assert [hit.id for hit in result.hits] == list(expected)[:5]
     assert [hit.score for hit in result.hits] == pytest.approx(list(expected.values())[:5], abs=1e-5)
     assert all(hit.scores == {mode: hit.score} for hit in result.hits)
-    assert (result.mode, result.fusion) == (mode, None)
-    assert encoder.calls[-1] == ("query", mode, {})
+    assert (result.mode, result.spaces, result.fusion) == (mode, (mode,), None)
+    assert [(one[0].text, *one[1:3]) for one in encoder.calls] == (
+        [("amber birch", "disc", {})] if mode == "disc" else []
+    )
+    assert (result.query_embedding.disc is None) == (mode == "text")
+
+
+FUSE = {"convex": convex, "rrf": reciprocal_rank, "dbsf": distribution_based}
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
-    query=st.text("abc", min_size=1, max_size=4),
-    weights=st.sampled_from([None, {"disc": 1, "gen": 3}, {"disc": 0.2, "gen": 0.1}]),
+    query=st.lists(st.sampled_from([*WORDS, "absent"]), min_size=1, max_size=3).map(" ".join),
+    spaces=st.sampled_from([SPACES, ("disc", "gen"), ("disc", "text")]),
+    weights=st.sampled_from([{}, {"disc": 0.3}, {"disc": 0.2, "text": 4}]),
     candidates=st.sampled_from([1, 4, 100]),
+    fusion=st.sampled_from(list(FUSE)),
 )
-def test_convex_is_exact_over_the_union_of_the_candidates(retriever, encoder, query, weights, candidates):
-    result = retriever.search(query, 3, "fused", weights=weights, candidates=candidates)
-    exact = {space: cosines(encoder, space, query) for space in ("disc", "gen")}
-    union = {id for space in exact for id in list(convex({space: exact[space]}))[: max(candidates, 3)]}
-    expected = convex({s: {id: v for id, v in exact[s].items() if id in union} for s in exact}, weights)
-    assert [hit.id for hit in result.hits] == list(expected)[:3]
+def test_fusion_is_exact_over_the_union_of_the_candidates(
+    retriever, query, spaces, weights, candidates, fusion
+):
+    weights = {space: weight for space, weight in weights.items() if space in spaces}
+    result = retriever.search(
+        query, 3, "fused", spaces=spaces, weights=weights, candidates=candidates, fusion=fusion
+    )
+    scores = {space: exact(retriever, space, query) for space in spaces}
+    depth = max(candidates, 3)
+    union = {
+        id
+        for space, found in scores.items()
+        for id in list(ranked(found))[:depth]
+        if space != "text" or found[id] > 0
+    }
+    scores = {space: {id: v for id, v in found.items() if id in union} for space, found in scores.items()}
+    expected = FUSE[fusion](scores, {**default_weights(spaces, fusion), **weights})
+    assert [hit.score for hit in result.hits] == pytest.approx(list(expected.values())[:3], abs=1e-4)
     for hit in result.hits:
-        assert hit.score == pytest.approx(expected[hit.id], abs=1e-5)
+        assert hit.score == pytest.approx(expected[hit.id], abs=1e-4)
         assert hit.scores == pytest.approx(
-            {space: exact[space][hit.id] for space in exact if hit.id in exact[space]}, abs=1e-5
+            {space: found[hit.id] for space, found in scores.items() if hit.id in found}, abs=1e-5
         )
+    assert result.fusion == fusion
+    assert result.spaces == spaces
 
 
-def test_rrf_fuses_the_ranks(retriever, encoder):
-    result = retriever.search("query", 4, "fused", fusion="rrf", weights={"disc": 1, "gen": 2}, candidates=10)
-    rankings = {s: list(convex({s: cosines(encoder, s, "query")}))[:10] for s in ("disc", "gen")}
-    expected = reciprocal_rank(rankings, {"disc": 1, "gen": 2})
-    assert [hit.id for hit in result.hits] == list(expected)[:4]
-    assert [hit.score for hit in result.hits] == pytest.approx(list(expected.values())[:4])
-    assert result.fusion == "rrf"
+def test_words_are_found_by_fused_searches_of_their_own_accord(retriever):
+    assert retriever.search("amber", 3, "fused").spaces == SPACES
+    assert retriever.search("amber", 3, "fused", weights={"gen": 0}).spaces == ("disc", "text")
+    wordless = retriever.search({"text": "amber"}, 3, "fused", text=" ")
+    assert wordless.spaces == ("disc", "gen")
+    other = retriever.search({"text": "amber"}, 1, "fused", text="dew", weights={"text": 100})
+    assert "dew" in other.hits[0].payload["ume_text"]
 
 
-def test_a_document_without_gen_is_never_invisible_to_a_fused_search(retriever):
-    found = retriever.search("query", len(KEYS), "fused").hits
-    assert {hit.key for hit in found} == set(KEYS)
-    assert all(set(hit.scores) == ({"disc"} if hit.key in NO_GEN else {"disc", "gen"}) for hit in found)
+def test_what_has_no_gen_at_all_is_not_reasoned_about(encoder):
+    with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as index:
+        retriever = Retriever(encoder, index)
+        index.upsert([Document("a", "text", MultimodalInput(text="a"))], [encoder.encode("a", "disc")])
+        assert retriever.search("a", 3, "fused").spaces == ("disc", "text")
+        assert encoder.calls[-1][1] == "disc"
+        index.upsert([Document("b", "text", MultimodalInput(text="b"))], [encoder.encode("b", "both")])
+        assert retriever.search("a", 3, "fused").spaces == SPACES
+        assert encoder.calls[-1][1] == "both"
 
 
-def test_options_reach_the_encoder_and_the_index(retriever, encoder):
-    result = retriever.search("query", 30, "fused", kind="page", think="none", filter={"kind": "page"})
-    assert encoder.calls[-1] == ("query", "both", {"kind": "page", "think": "none"})
-    assert {hit.payload["ume_kind"] for hit in result.hits} == {"page"}
-    assert len(result.hits) == 15
+def test_an_encoder_of_one_space_searches_that_and_words(retriever, encoder):
+    class Disc(FakeEncoder):
+        spaces = ("disc",)
+
+    one = Retriever(Disc(), retriever.index)
+    assert one.search("amber", 3, "fused").spaces == ("disc", "text")
+    with pytest.raises(ConfigError, match="no gen vectors: search by what it has"):
+        one.search("amber", 3, "gen")
+
+
+def test_without_an_encoder_words_and_embeddings_are_searched(retriever, encoder):
+    bare = Retriever(None, retriever.index)
+    assert bare.search("amber", 3, "text").hits == retriever.search("amber", 3, "text").hits
+    assert bare.search("amber", 3, "fused").spaces == ("text",)
+    assert bare.search(encoder.encode("amber", "both"), 3).hits == retriever.search("amber", 3).hits
+    with pytest.raises(ConfigError, match="no encoder"):
+        bare.search("amber", 3, "disc")
+
+
+@pytest.mark.parametrize(
+    ("filter", "numbers"),
+    [
+        ({"kind": "page"}, range(1, 30, 2)),
+        ({"kind": "page", "page": [3, 4, 5]}, [3, 5]),
+        ({"title": "title 2", "lang": "en"}, [2, 5, 8]),
+        ({"metadata.page": 7}, [7]),
+        ({"key": ["doc1", "absent"]}, [1]),
+        ({"lang": None}, []),
+    ],
+)
+@pytest.mark.parametrize("mode", ["disc", "gen", "fused"])
+def test_filters_hold_in_every_mode(retriever, mode, filter, numbers):
+    found = retriever.search("amber birch copper dew", 30, mode, filter=filter).hits
+    assert {hit.key for hit in found} == {f"doc{number}" for number in numbers}
+
+
+def test_filters_hold_for_words(retriever):
+    found = retriever.search("amber birch copper dew", 30, "text", filter={"kind": "page"}).hits
+    assert {hit.payload["ume_kind"] for hit in found} == {"page"}
+
+
+def test_options_reach_the_encoder(retriever, encoder):
+    result = retriever.search("query", 30, "fused", kind="page", think="none")
+    assert encoder.calls[-1][1:3] == ("both", {"kind": "page", "think": "none"})
     assert result.query_embedding.reasoning == "about query"
     assert result.encode_s >= 0
     assert result.search_s > 0
+    assert (result.enriched, result.enrich_s < result.search_s) == (0, True)
 
 
 def test_an_embedding_made_before_is_used_as_it_is(retriever, encoder):
     calls = len(encoder.calls)
-    embedding = encoder.encode("query", "both")
-    for mode in ("disc", "gen", "fused"):
-        assert retriever.search(embedding, 3, mode).hits == retriever.search("query", 3, mode).hits
+    embedding = encoder.encode("amber", "both")
+    for mode in ("disc", "gen"):
+        assert retriever.search(embedding, 3, mode).hits == retriever.search("amber", 3, mode).hits
+    assert retriever.search(embedding, 3, "fused").spaces == ("disc", "gen")
+    again = retriever.search(embedding, 3, "fused", text="amber")
+    assert again.hits == retriever.search("amber", 3, "fused").hits
     assert len(encoder.calls) == calls + 3
+    disc = encoder.encode("amber", "disc")
+    assert retriever.search(disc, 3, "fused").spaces == ("disc",)
     with pytest.raises(ConfigError, match="no gen vector"):
-        retriever.search(encoder.encode("query", "disc"), mode="fused")
+        retriever.search(disc, 3, "fused", spaces=["disc", "gen"])
     with pytest.raises(ConfigError, match="encoded already"):
         retriever.search(embedding, think="none")
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"k": 0}, {"mode": "both"}, {"fusion": "dbsf"}, {"weights": {"disc": 1, "gen": 1}},
-     {"mode": "fused", "weights": {"disc": 1}}, {"mode": "fused", "weights": {"disc": 0, "gen": 0}}],
+    [{"k": 0}, {"mode": "both"}, {"mode": "fused", "fusion": "mean"}, {"weights": {"disc": 1, "gen": 1}},
+     {"mode": "fused", "weights": {"disc": -1}}, {"mode": "fused", "weights": dict.fromkeys(SPACES, 0)},
+     {"mode": "fused", "weights": {"colour": 1}}, {"mode": "fused", "weights": {"disc": float("nan")}},
+     {"mode": "fused", "spaces": ["disc"], "weights": {"gen": 1}}, {"spaces": ["disc"]},
+     {"mode": "fused", "spaces": []}, {"mode": "fused", "spaces": "disc"}, {"mode": "fused", "spaces": ["x"]},
+     {"candidates": 0}, {"group_by": "page"}, {"group_size": 2}, {"group_by": "document", "group_size": 0},
+     {"lazy_gen": -1}, {"lazy_gen": 1}, {"query": Path("red.png"), "mode": "text"},
+     {"query": ["a", "b"]}, {"query": Path("red.png"), "mode": "fused", "spaces": ["text"]}],
 )  # fmt: skip
-def test_impossible_options_are_refused_before_anything_is_encoded(retriever, encoder, options):
+def test_impossible_options_are_refused_before_anything_is_encoded(
+    retriever, encoder, options, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("red.png").write_bytes(b"never read")
     calls = len(encoder.calls)
     with pytest.raises(ConfigError):
-        retriever.search("query", **options)
+        retriever.search(**{"query": "query", **options})
     assert len(encoder.calls) == calls
+
+
+def test_an_option_that_is_none_is_refused(retriever):
+    with pytest.raises(TypeError, match="candidate"):
+        retriever.search("query", candidate=3)
+
+
+def test_the_options_are_those_that_are_checked():
+    assert {field.name for field in fields(Request)} - {"k", "mode"} == SearchOptions.__annotations__.keys()
 
 
 @pytest.mark.parametrize(
@@ -166,27 +288,90 @@ def test_impossible_options_are_refused_before_anything_is_encoded(retriever, en
         ({"image": "red.png", "text": " "}, "Represent the given image."),
         (MultimodalInput(video="a.mp4"), "Understand the content of the provided video."),
         (MultimodalInput(images=("red.png",), instruction="Mine."), "Mine."),
+        ({"image": "red.png", "text": "like this"}, None),
+        ("words", None),
     ],
 )
-def test_a_picture_alone_is_encoded_as_the_documents_were(encoder, query, instruction, tmp_path, monkeypatch):
+def test_a_picture_alone_is_encoded_as_the_documents_were(
+    retriever, encoder, query, instruction, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     for name in ("red.png", "a.mp4"):
         (tmp_path / name).write_bytes(b"never read")
+    retriever.search(query)
+    assert encoder.calls[-1][0].instruction == instruction
+    retriever.search(query, kind="image")
+    assert encoder.calls[-1][0].instruction == (instruction if instruction == "Mine." else None)
+
+
+def same(one, other):
+    assert [hit.id for hit in one.hits] == [hit.id for hit in other.hits]
+    assert [hit.score for hit in one.hits] == pytest.approx([hit.score for hit in other.hits], abs=1e-6)
+    assert (one.mode, one.spaces, one.fusion) == (other.mode, other.spaces, other.fusion)
+
+
+@pytest.mark.parametrize("options", [("disc", {}), ("gen", {}), ("text", {}), ("fused", {"fusion": "rrf"})])
+def test_a_batch_is_its_queries_one_by_one(retriever, encoder, options):
+    mode, more = options
+    queries = ["amber", {"text": "dew birch"}, encoder.encode("copper", "both"), "absent"]
+    more = {**more, "filter": {"kind": "page"}}
+    queries = [q for q in queries if mode != "text" or not isinstance(q, Embedding)]
+    encoder.calls.clear()
+    batch = retriever.search_batch(queries, 4, mode, **more)
+    assert len(encoder.calls) == (0 if mode == "text" else 1)
+    for one, query in zip(batch, queries, strict=True):
+        same(one, retriever.search(query, 4, mode, **more))
+    assert retriever.search_batch([], 4, mode) == []
+
+
+def test_a_batch_that_is_none_and_words_for_several_are_refused(retriever):
+    with pytest.raises(ConfigError, match="takes a list"):
+        retriever.search_batch("amber")
+    with pytest.raises(ConfigError, match="text= goes with"):
+        retriever.search_batch(["amber", "dew"], mode="fused", text="birch")
+    with pytest.raises(InputError, match=r"query 1: .*absent"):
+        retriever.search_batch(["amber", Path("absent.png")])
+
+
+def test_what_cannot_be_encoded_fails_the_batch_before_any_search(make_encoder):
+    encoder = make_encoder(fail=lambda one: InputError("not this") if one.text == "bad" else None)
     with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as index:
-        monkeypatch.setattr(encoder, "encode", lambda *_: FakeEncoder.encode(encoder, "query", "both"))
-        retriever = Retriever(encoder, index)
-        retriever.search(query)
-        assert encoder.calls[-1][0].instruction == instruction
-        for untouched in ({"image": "red.png", "text": "like this"}, "words"):
-            retriever.search(untouched)
-            assert encoder.calls[-1][0] is untouched
-        retriever.search(query, kind="image")
-        assert encoder.calls[-1][0] is query
+        with pytest.raises(EncodeErrors, match="input 1: not this"):
+            Retriever(encoder, index).search_batch(["good", "bad"])
+        with pytest.raises(InputError, match=r"^not this$"):
+            Retriever(encoder, index).search("bad")
 
 
-def test_several_queries_at_once_are_refused(retriever):
-    with pytest.raises(ConfigError, match="one query"):
-        retriever.search(["a", "b"])
+def test_the_async_twins_answer_alike_and_leave_the_loop_free(retriever, encoder, monkeypatch):
+    read = retriever.index.read
+    threads = []
+
+    def slow(*given):
+        threads.append(threading.get_ident())
+        ticking.wait(10)
+        return read(*given)
+
+    ticking = threading.Event()
+    expected = retriever.search("amber", 3, "fused"), retriever.search_batch(["dew", "birch"], 3)
+    monkeypatch.setattr(retriever.index, "read", slow)
+
+    async def main():
+        both = asyncio.gather(
+            retriever.asearch("amber", 3, "fused"), retriever.asearch_batch(["dew", "birch"], 3)
+        )
+        while len(threads) < 1:  # noqa: ASYNC110 -- a thread is waited for, which no event of the loop tells
+            await asyncio.sleep(0.001)
+        # The index is at work and waits for this very line, which a blocked loop would never reach.
+        ticking.set()
+        return await both
+
+    one, batch = asyncio.run(main())
+    same(one, expected[0])
+    for mine, other in zip(batch, expected[1], strict=True):
+        same(mine, other)
+    assert threading.get_ident() not in threads
+    with pytest.raises(ConfigError):
+        asyncio.run(retriever.asearch("amber", 0))
 
 
 def test_another_encoder_is_refused_and_another_think_budget_is_not(retriever):
@@ -198,12 +383,12 @@ def test_another_encoder_is_refused_and_another_think_budget_is_not(retriever):
 def test_a_search_for_what_was_never_made_says_so(encoder, caplog):
     with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as index:
         retriever = Retriever(encoder, index)
-        assert retriever.search("query", mode="gen").hits == ()
+        assert retriever.search("query", mode="disc").hits == ()
         assert caplog.records == []
-        index.upsert([Document("a", "text", MultimodalInput(text="a"))], [encoder.encode("a", "disc")])
+        index.upsert([Document("a", "text", MultimodalInput(text="a"))], [encoder.encode("a", "gen")])
         with caplog.at_level(logging.WARNING):
-            assert retriever.search("query", mode="gen").hits == ()
-        assert "none of the 1 documents has a gen vector" in caplog.text
+            assert retriever.search("query", mode="disc").hits == ()
+        assert "none of the 1 documents has a disc vector" in caplog.text
 
 
 def test_the_fake_is_an_encoder(encoder):

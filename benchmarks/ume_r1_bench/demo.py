@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ume_r1_bench.world import make_world
 from ume_r1_rag.errors import ConfigError, UmeR1Error
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path("demo")
 MODEL: Final = "nano"
-MODES: Final[tuple[SearchMode, ...]] = get_args(SearchMode)
+MODES: Final[tuple[SearchMode, ...]] = ("disc", "gen", "fused")
 WIDTH: Final = 100
 ON_PAGE: Final = 4
 """Hits of a question on the page."""
@@ -141,7 +141,7 @@ def ask(retriever: Retriever, questions: Sequence[Question]) -> list[Answer]:
     answers = []
     for question in questions:
         kind = question.kind if question.text else None
-        fused = retriever.search(question.input, k, "fused", kind=kind)
+        fused = retriever.search(question.input, k, "fused", kind=kind, spaces=("disc", "gen"))
         results: dict[SearchMode, SearchResult] = {
             mode: fused if mode == "fused" else retriever.search(fused.query_embedding, k, mode)
             for mode in MODES

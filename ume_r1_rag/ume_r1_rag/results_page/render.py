@@ -38,6 +38,7 @@ _LEGEND = {
     "rank": "fused: the score that ranks",
     "disc": "disc: cosine of the direct embeddings",
     "gen": "gen: cosine of the embeddings after reasoning",
+    "text": "text: words in common (BM25), beside the best here",
 }
 
 
@@ -53,6 +54,7 @@ class Section:
         summary: what it took the query to be.
         gold: keys of the right documents, or None if they are not known.
         mode: how the hits were ranked.
+        spaces: by which they were; where none are named, by those that the hits have scores in.
         fusion: how the spaces were combined, if they were.
         seconds: how long the search took, if that is to be shown.
     """
@@ -64,6 +66,7 @@ class Section:
     summary: str | None = None
     gold: Collection[str] | None = None
     mode: str = ""
+    spaces: Sequence[str] = ()
     fusion: str | None = None
     seconds: float | None = None
 
@@ -84,8 +87,9 @@ class Section:
             summary=result.query_embedding.summary,
             gold=gold,
             mode=result.mode,
+            spaces=result.spaces,
             fusion=result.fusion,
-            seconds=result.encode_s + result.search_s,
+            seconds=result.encode_s + result.search_s + result.enrich_s,
         )
 
     @property
@@ -221,20 +225,27 @@ def _where(hit: Hit) -> str:
 
 
 def _scores(hit: Hit, section: Section) -> str:
-    """Returns one row for the score that ranks, if it is none of the cosines, and one for each space."""
+    """Returns one row for the score that ranks, if it is none of the spaces', and one for each space."""
     rows = []
     if section.fusion:
-        # Reciprocal ranks have no scale of their own; the best hit's is the measure.
-        rrf = section.fusion == "rrf"
-        full = section.hits[0].score if rrf else 1.0
-        rows.append(_bar("rank", "fused", hit.score, hit.score / full if full else 0.0, 4 if rrf else 3))
-    spaces = ["disc", "gen"] if section.fusion else list(hit.scores)
-    for space in spaces:
+        # Reciprocal ranks and deviations have no scale of their own; the best hit's is the measure.
+        convex = section.fusion == "convex"
+        full = 1.0 if convex else max(one.score for one in section.hits)
+        digits = 4 if section.fusion == "rrf" else 3
+        rows.append(_bar("rank", "fused", hit.score, hit.score / full if full else 0.0, digits))
+    for space in dict.fromkeys([*section.spaces, *hit.scores]):
         value = hit.scores.get(space)
         if value is None:
             rows.append(f'<dt>{_text(space)}</dt><dd class="none">no vector</dd><dd></dd>')
+        elif space == "text":
+            best = max(one.scores.get(space, 0.0) for one in section.hits)
+            rows.append(_bar(space, space, value, value / best if best else 0.0, 2))
         else:
             rows.append(_bar(space, space, value, value, 3))
+    if not section.fusion and section.spaces and section.spaces[0] not in hit.scores:
+        rows.insert(
+            1, f'<dt>estimate</dt><dd class="none">by disc</dd><dd class="value">{hit.score:.3f}</dd>'
+        )
     return f'<dl class="scores">{"".join(rows)}</dl>'
 
 

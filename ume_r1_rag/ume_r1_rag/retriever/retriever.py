@@ -1,53 +1,39 @@
-"""Retriever: a query in, ranked documents out, by disc, by gen, or by both fused."""
+"""Retriever: a query in, ranked documents out: by disc, gen or words, or several of them fused."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.errors import ConfigError, InputError
 from ume_r1_rag.inputs import split_batch, to_input
-from ume_r1_rag.retriever.fusion import Fusion, check_weights, convex, reciprocal_rank
+from ume_r1_rag.retriever.candidates import Ask, Candidates, gather
+from ume_r1_rag.retriever.fusion import default_weights
+from ume_r1_rag.retriever.grouping import grouped
+from ume_r1_rag.retriever.options import SPACES, Request, SearchMode, SearchOptions
+from ume_r1_rag.retriever.result import SearchResult
 from ume_r1_rag.template import INSTRUCTIONS
-from ume_r1_rag.types import Embedding, Encoder, Hit, Inputs, Mode, Space, Think
+from ume_r1_rag.types import Embedding, Encoder, Hit, Inputs, Mode, MultimodalInput, SearchSpace
 
 if TYPE_CHECKING:
-    from ume_r1_rag.index import Filter, QdrantIndex
+    from ume_r1_rag.index import QdrantIndex
 
 logger = logging.getLogger(__name__)
 
-SearchMode = Literal["disc", "gen", "fused"]
-"""By which space a search ranks."""
 
-_SPACES: dict[SearchMode, tuple[Space, ...]] = {
-    "disc": ("disc",),
-    "gen": ("gen",),
-    "fused": ("disc", "gen"),
-}
+class Enricher(Protocol):
+    """Writes gen vectors for documents that were found without."""
 
+    def enrich(self, hits: Sequence[Hit]) -> int:
+        """Returns how many of these documents have been given a gen vector in the index.
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """The answer to one query.
-
-    Attributes:
-        hits: best first.
-        query_embedding: the query's embedding; its reasoning and summary are untrusted text.
-        mode: by which space the hits are ranked.
-        fusion: how the spaces were combined; None unless ``mode`` is ``"fused"``.
-        encode_s: seconds that encoding the query took.
-        search_s: seconds that the index took.
-    """
-
-    hits: tuple[Hit, ...]
-    query_embedding: Embedding
-    mode: SearchMode
-    fusion: Fusion | None
-    encode_s: float
-    search_s: float
+        One that cannot be enriched is passed over: a search does not fail for it.
+        """
+        ...
 
 
 class Retriever:
@@ -56,124 +42,271 @@ class Retriever:
     Attributes:
         encoder: what encodes the queries.
         index: what is searched.
+        enricher: what gives gen vectors to what was found without; None to leave the index as it is.
     """
 
-    def __init__(self, encoder: Encoder, index: QdrantIndex) -> None:
-        """Joins the two.
+    def __init__(self, encoder: Encoder | None, index: QdrantIndex, enricher: Enricher | None = None) -> None:
+        """Joins them.
+
+        Args:
+            encoder: None if only words are searched, or embeddings made before.
+            index: the index.
+            enricher: for an index that has gen vectors only for what is asked for.
 
         Raises:
             IndexMismatch: the index was written by another encoder. The think budgets may differ.
         """
-        index.check(encoder.fingerprint)
+        if encoder is not None:
+            index.check(encoder.fingerprint)
         self.encoder = encoder
         self.index = index
+        self.enricher = enricher
+        self._has_gen = False
 
     def search(
         self,
         query: Inputs | Embedding,
         k: int = 10,
         mode: SearchMode = "disc",
-        *,
-        fusion: Fusion = "convex",
-        weights: Mapping[str, float] | None = None,
-        candidates: int = 100,
-        kind: str | None = None,
-        filter: Filter = None,
-        think: Think | None = None,
+        **options: Unpack[SearchOptions],
     ) -> SearchResult:
         """Returns the best documents for one query.
 
-        ``fused`` takes the first ``candidates`` of each space and scores their union in both spaces
-        exactly, so that a document found by one alone is judged like the others. A document without a gen
-        vector keeps its place by disc alone (see :func:`ume_r1_rag.retriever.convex`); ranking by ``gen``
-        alone cannot show it.
+        ``fused`` takes the first ``candidates`` of each space and scores their union exactly in all of them,
+        so that a document found by one alone is judged like the others.
+
+        A document without a gen vector is judged by what it has. Where disc ranks too, it has its place by
+        that (see :mod:`ume_r1_rag.retriever.fusion`). Where gen ranks without disc, its gen score is
+        estimated from its disc score: of the documents that have both vectors, the first ``candidates`` by
+        either, mean and deviation of the disc scores are carried over to those of the gen scores (see
+        :func:`ume_r1_rag.retriever.equate`). If every document has gen, ``mode="gen"`` is the plain ranking
+        by gen. A hit so placed has no ``scores["gen"]``. The query is encoded for both: its disc vector comes
+        with gen for free.
+
+        ``text`` alone encodes nothing, and finds what shares a word with the query.
 
         Args:
             query: one text, image, video or mix, or an embedding made before, which must have the vectors
-                that ``mode`` needs. A picture or video without words, instruction or ``kind`` is encoded as
+                that are asked for. A picture or video without words, instruction or ``kind`` is encoded as
                 documents are: its like is found best so.
-            k: at most so many hits.
-            mode: ``"disc"``, ``"gen"`` (the query is reasoned about first) or ``"fused"``.
-            fusion: ``"convex"`` (weighted mean of the cosines) or ``"rrf"`` (weighted reciprocal ranks).
-            weights: ``{"disc": …, "gen": …}`` for ``fused``; equal by default.
-            candidates: how many of each space ``fused`` looks at; at least ``k`` are.
-            kind: instruction preset for the query, e.g. ``"page"``; none by default.
-            filter: see :func:`ume_r1_rag.index.to_filter`.
-            think: think budget of the query; the encoder's by default.
-
-        Returns:
-            The hits: ``score`` ranks them, ``scores`` holds the cosine in every space of ``mode``.
+            k: at most so many hits; grouped, so many files.
+            mode: ``"disc"``, ``"gen"`` (the query is reasoned about first), ``"text"`` (BM25) or ``"fused"``.
+            **options: see :class:`SearchOptions`.
 
         Raises:
-            ConfigError: an option has an unknown or impossible value; several queries at once.
+            ConfigError: an option has an unknown or impossible value; several queries at once; words are
+                searched and there are none; an embedding without disc, where documents lack gen.
             InputError: the query cannot be encoded.
         """
-        spaces = _check(mode, fusion, weights, k)
-        started = time.perf_counter()
-        embedding = self._encode(query, mode, kind, think)
-        encoded = time.perf_counter()
-        if mode == "fused":
-            ranking, cosines = self._fused(embedding, fusion, weights, max(candidates, k), filter)
-        else:
-            (space,) = spaces
-            ranking = self.index.nearest(embedding.vector(space), space, k, filter)
-            cosines = {space: ranking}
-        hits = self.index.read(dict(list(ranking.items())[:k]), cosines)
-        if not hits and filter is None:
-            self._explain_nothing(spaces)
-        return SearchResult(
-            hits=tuple(hits),
-            query_embedding=embedding,
-            mode=mode,
-            fusion=fusion if mode == "fused" else None,
-            encode_s=encoded - started,
-            search_s=time.perf_counter() - encoded,
-        )
+        return self._run([_one(query)], Request(k, mode, **options))[0]
 
-    def _encode(
-        self, query: Inputs | Embedding, mode: SearchMode, kind: str | None, think: Think | None
-    ) -> Embedding:
-        if isinstance(query, Embedding):
-            if kind is not None or think is not None:
-                raise ConfigError("kind= and think= say how to encode, but the query is encoded already")
-            return query
-        wanted: Mode = "both" if mode == "fused" else mode
-        # Only what was asked for is passed on: an encoder that knows no reasoning need not know `think`.
-        options: dict[str, Any] = {"kind": kind, "think": think}
-        found = self.encoder.encode_query(
-            query if kind is not None else _like_a_document(query),
-            mode=wanted,
-            **{name: value for name, value in options.items() if value is not None},
-        )
-        if not isinstance(found, Embedding):
-            raise ConfigError("search takes one query: call it once for each of several")
-        return found
-
-    def _fused(
+    def search_batch(
         self,
-        embedding: Embedding,
-        fusion: Fusion,
-        weights: Mapping[str, float] | None,
-        candidates: int,
-        filter: Filter,
-    ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-        """Returns the fused ranking of the union, and its exact cosines per space."""
-        nearest: dict[Space, dict[str, float]] = {
-            space: self.index.nearest(embedding.vector(space), space, candidates, filter)
-            for space in _SPACES["fused"]
-        }
-        union = {id for found in nearest.values() for id in found}
-        cosines: dict[str, dict[str, float]] = {
-            space: found | self.index.scores(embedding.vector(space), space, sorted(union - found.keys()))
-            for space, found in nearest.items()
-        }
-        if fusion == "convex":
-            return convex(cosines, weights), cosines
-        return reciprocal_rank({space: list(found) for space, found in nearest.items()}, weights), cosines
+        queries: Iterable[Inputs | Embedding],
+        k: int = 10,
+        mode: SearchMode = "disc",
+        **options: Unpack[SearchOptions],
+    ) -> list[SearchResult]:
+        """Returns the best documents for each query, in their order; encoded together and asked in one go.
 
-    def _explain_nothing(self, spaces: tuple[Space, ...]) -> None:
+        Args:
+            queries: as in :meth:`search`; within a batch a list is the frames of one video.
+            k: as in :meth:`search`.
+            mode: as in :meth:`search`.
+            **options: see :class:`SearchOptions`.
+
+        Raises:
+            ConfigError: as in :meth:`search`, or this is a single query.
+            EncodeErrors: some of several queries cannot be encoded; none has been searched for.
+            InputError: one of them cannot be read; its position is named.
+        """
+        return self._run(_several(queries), Request(k, mode, **options))
+
+    async def asearch(
+        self,
+        query: Inputs | Embedding,
+        k: int = 10,
+        mode: SearchMode = "disc",
+        **options: Unpack[SearchOptions],
+    ) -> SearchResult:
+        """:meth:`search` without blocking the event loop."""
+        return (await self._arun([_one(query)], Request(k, mode, **options)))[0]
+
+    async def asearch_batch(
+        self,
+        queries: Iterable[Inputs | Embedding],
+        k: int = 10,
+        mode: SearchMode = "disc",
+        **options: Unpack[SearchOptions],
+    ) -> list[SearchResult]:
+        """:meth:`search_batch` without blocking the event loop."""
+        return await self._arun(_several(queries), Request(k, mode, **options))
+
+    def _run(self, queries: Sequence[Any], request: Request) -> list[SearchResult]:
+        asks = self._plan(queries, request)
+        started = time.perf_counter()
+        call = self._encoding(asks, request)
+        if call is not None:
+            encoder, inputs, options = call
+            asks = _encoded(asks, encoder.encode_query(inputs, **options))
+        return self._answer(asks, request, time.perf_counter() - started)
+
+    async def _arun(self, queries: Sequence[Any], request: Request) -> list[SearchResult]:
+        # Planning may ask the index for its coverage.
+        asks = await asyncio.to_thread(self._plan, queries, request)
+        started = time.perf_counter()
+        call = self._encoding(asks, request)
+        if call is not None:
+            encoder, inputs, options = call
+            asks = _encoded(asks, await encoder.aencode_query(inputs, **options))
+        return await asyncio.to_thread(self._answer, asks, request, time.perf_counter() - started)
+
+    def _plan(self, queries: Sequence[Any], request: Request) -> list[Ask]:
+        """Returns what to ask for each query; refuses what cannot work before anything is encoded."""
+        if request.lazy_gen and self.enricher is None:
+            raise ConfigError(f"lazy_gen={request.lazy_gen} needs an enricher: Retriever(..., enricher=...)")
+        if request.text is not None and len(queries) > 1:
+            raise ConfigError("text= goes with a single query: of several each has its own words")
+        asks = []
+        for position, query in enumerate(queries):
+            if isinstance(query, Embedding):
+                if request.kind is not None or request.think is not None:
+                    raise ConfigError("kind= and think= say how to encode, but the query is encoded already")
+                asks.append(self._ask(None, query, request))
+                continue
+            try:
+                item = to_input(query)
+            except InputError as error:
+                if len(queries) == 1:
+                    raise
+                raise InputError(f"query {position}: {error}") from error
+            asks.append(self._ask(item, None, request))
+        return asks
+
+    def _ask(self, item: MultimodalInput | None, embedding: Embedding | None, request: Request) -> Ask:
+        own = item.text if item is not None else None
+        words = (request.text if request.text is not None else own or "").strip()
+        given = request.weights or {}
+        spaces = [s for s in self._spaces(request, embedding, bool(words)) if given.get(s, 1.0) > 0]
+        if not spaces:
+            raise ConfigError(
+                "nothing to search by: the query has no vector and no words that weigh anything"
+            )
+        if "text" in spaces and not words:
+            raise ConfigError('words are searched, but the query has none: give text=, or leave "text" out')
+        weights = default_weights(spaces, request.fusion)
+        weights.update({space: given[space] for space in spaces if space in given})
+        return Ask(tuple(spaces), weights, words, embedding, item)
+
+    def _spaces(self, request: Request, embedding: Embedding | None, words: bool) -> Sequence[SearchSpace]:
+        """Returns the spaces of a search, in their usual order."""
+        if request.mode != "fused":
+            return [request.mode]
+        if request.spaces is not None:
+            return [space for space in SPACES if space in request.spaces]
+        if embedding is not None:
+            vectors: Mapping[SearchSpace, object] = {"disc": embedding.disc, "gen": embedding.gen}
+            found = [space for space in SPACES if vectors.get(space) is not None]
+        else:
+            own = self.encoder.spaces if self.encoder is not None else ()
+            # To reason about a query costs seconds; to ask whether there is anything to compare, little.
+            found = [s for s in SPACES if s in own and (s != "gen" or self._gen_is_there())]
+        return [*found, "text"] if words else found
+
+    def _gen_is_there(self) -> bool:
+        """Returns whether gen can rank anything; an index that had some once is not asked again."""
+        if not self._has_gen:
+            self._has_gen = self.enricher is not None or self.index.coverage()["gen"] > 0
+        return self._has_gen
+
+    def _encoding(
+        self, asks: Sequence[Ask], request: Request
+    ) -> tuple[Encoder, Inputs, dict[str, Any]] | None:
+        """Returns what to call the encoder with, if at all."""
+        wanted = {space for ask in asks if ask.item is not None for space in ask.spaces} - {"text"}
+        if not wanted:
+            return None
+        encoder = self.encoder
+        if encoder is None:
+            raise ConfigError('this retriever has no encoder: it can search with mode="text" alone')
+        lacking = sorted(wanted - set(encoder.spaces))
+        if lacking:
+            known = ", ".join(encoder.spaces)
+            raise ConfigError(f"the encoder has no {lacking[0]} vectors: search by what it has ({known})")
+        mode: Mode = "disc"
+        if "gen" in wanted:
+            mode = "both" if "disc" in encoder.spaces else "gen"
+        items = [
+            ask.item if request.kind is not None else _like_a_document(ask.item)
+            for ask in asks
+            if ask.item is not None
+        ]
+        # Only what was asked for is passed on: an encoder that knows no reasoning need not know `think`.
+        options: dict[str, Any] = {"kind": request.kind, "think": request.think}
+        options = {name: value for name, value in options.items() if value is not None}
+        return encoder, items[0] if len(items) == 1 else items, {"mode": mode, **options}
+
+    def _answer(self, asks: Sequence[Ask], request: Request, encode_s: float) -> list[SearchResult]:
+        if not asks:
+            return []
+        started = time.perf_counter()
+        found = gather(self.index, asks, request)
+        chosen = [self._chosen(one, ask, request) for one, ask in zip(found, asks, strict=True)]
+        enriching = time.perf_counter()
+        enriched = self._enrich(found, chosen, request)
+        enrich_s = time.perf_counter() - enriching
+        if enriched:
+            found = gather(self.index, asks, request)
+            chosen = [self._chosen(one, ask, request) for one, ask in zip(found, asks, strict=True)]
+        hits = [self.index.read(ids, one.scores) for ids, one in zip(chosen, found, strict=True)]
+        search_s = time.perf_counter() - started - enrich_s
+        if not any(hits) and request.filter is None:
+            self._explain_nothing(asks)
+        return [
+            SearchResult(
+                hits=tuple(those),
+                query_embedding=ask.embedding or Embedding(None, None),
+                mode=request.mode,
+                spaces=ask.spaces,
+                fusion=request.fusion if len(ask.spaces) > 1 else None,
+                encode_s=encode_s / len(asks),
+                search_s=search_s / len(asks),
+                enriched=enriched,
+                enrich_s=enrich_s / len(asks),
+            )
+            for those, ask in zip(hits, asks, strict=True)
+        ]
+
+    def _chosen(self, found: Candidates, ask: Ask, request: Request) -> dict[str, float]:
+        """Returns the hits' scores by id, in their order."""
+        ranking = found.ranking(ask, request)
+        if request.group_by is None:
+            return dict(list(ranking.items())[: request.k])
+        return grouped(ranking, self._documents(ranking), request.k, request.group_size)
+
+    def _documents(self, ids: Iterable[str]) -> dict[str, str]:
+        """Returns the file of each point; a foreign one is none's part."""
+        records = self.index.records(ids, fields=["ume_document"])
+        return {id: str((record.payload or {}).get("ume_document", id)) for id, record in records.items()}
+
+    def _enrich(
+        self, found: Sequence[Candidates], chosen: Sequence[Mapping[str, float]], request: Request
+    ) -> int:
+        """Gives the first hits of each query their gen vectors, where gen ranks; returns to how many."""
+        most = request.k if request.lazy_gen is None else request.lazy_gen
+        if self.enricher is None or most == 0:
+            return 0
+        lacking: dict[str, float] = {}
+        for one, ranking in zip(found, chosen, strict=True):
+            gen = one.scores.get("gen")
+            if gen is not None:
+                lacking |= {id: ranking[id] for id in list(ranking)[:most] if id not in gen}
+        return self.enricher.enrich(self.index.read(lacking, {})) if lacking else 0
+
+    def _explain_nothing(self, asks: Sequence[Ask]) -> None:
         """Logs why a search that nothing limited found nothing."""
         coverage, points = self.index.coverage(), self.index.count()
+        spaces = [space for space in SPACES if any(space in ask.probes for ask in asks)]
         if points and not any(coverage[space] for space in spaces):
             logger.warning(
                 "none of the %d documents has a %s vector: index them with mode=both, or search another mode",
@@ -182,28 +315,27 @@ class Retriever:
             )
 
 
-def _like_a_document(query: Inputs) -> Inputs:
+def _one(query: Any) -> Any:
+    if not isinstance(query, Embedding) and not split_batch(query)[1]:
+        raise ConfigError("search takes one query: use search_batch for several")
+    return query
+
+
+def _several(queries: Any) -> list[Any]:
+    items, single = split_batch(queries)
+    if single:
+        raise ConfigError("search_batch takes a list of queries: use search for a single one")
+    return items
+
+
+def _encoded(asks: Sequence[Ask], embeddings: Any) -> list[Ask]:
+    """Returns what to ask, with the vectors of what was to be encoded."""
+    left = iter([embeddings] if isinstance(embeddings, Embedding) else embeddings)
+    return [ask if ask.item is None else replace(ask, embedding=next(left)) for ask in asks]
+
+
+def _like_a_document(item: MultimodalInput) -> MultimodalInput:
     """Returns a wordless picture or video with its documents' instruction, anything else as it is."""
-    # A batch is refused later on, by what the encoder makes of it; its iterator must not be used up here.
-    items, single = split_batch(query)
-    item = to_input(items[0]) if single else None
-    if item is None or (item.text and item.text.strip()) or item.instruction is not None:
-        return query
+    if (item.text and item.text.strip()) or item.instruction is not None:
+        return item
     return replace(item, instruction=INSTRUCTIONS["image" if item.video is None else "clip"].document)
-
-
-def _check(
-    mode: SearchMode, fusion: Fusion, weights: Mapping[str, float] | None, k: int
-) -> tuple[Space, ...]:
-    """Returns the spaces of a mode; refuses options that cannot work before anything is encoded."""
-    if mode not in _SPACES:
-        raise ConfigError(f"mode={mode!r} is unknown: use one of {', '.join(_SPACES)}")
-    if fusion not in get_args(Fusion):
-        raise ConfigError(f"fusion={fusion!r} is unknown: use one of {', '.join(get_args(Fusion))}")
-    if k < 1:
-        raise ConfigError(f"k={k}: ask for at least one hit")
-    if mode == "fused":
-        check_weights(_SPACES[mode], weights)
-    elif weights is not None:
-        raise ConfigError(f'weights= has no meaning with mode={mode!r}: use mode="fused"')
-    return _SPACES[mode]

@@ -1,0 +1,51 @@
+"""SearchResult: the answer to one query, and what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ume_r1_rag.retriever.fusion import Fusion
+    from ume_r1_rag.retriever.options import SearchMode
+    from ume_r1_rag.types import Embedding, Hit, SearchSpace
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The answer to one query.
+
+    Of a batch, the seconds are those of the whole batch in equal shares.
+
+    Attributes:
+        hits: best first; grouped, those of one file stand next to each other. ``score`` ranks them.
+            ``scores`` holds the exact score in every space that ranked, as far as there is a vector; with gen
+            but not disc among them, a hit that lacks gen has the disc score by which its gen was estimated.
+        query_embedding: the query's embedding, without any vector if nothing was encoded; its reasoning and
+            summary are untrusted text.
+        mode: as it was asked.
+        spaces: by which the hits are ranked.
+        fusion: how the spaces were combined; None if there is only one.
+        encode_s: seconds that encoding the query took.
+        search_s: seconds that the index took.
+        enriched: how many documents were given a gen vector during the call, for the whole batch.
+        enrich_s: seconds that this took, which ``search_s`` does not hold.
+    """
+
+    hits: tuple[Hit, ...]
+    query_embedding: Embedding
+    mode: SearchMode
+    spaces: tuple[SearchSpace, ...]
+    fusion: Fusion | None
+    encode_s: float
+    search_s: float
+    enriched: int = 0
+    enrich_s: float = 0.0
+
+    @property
+    def groups(self) -> dict[str, tuple[Hit, ...]]:
+        """The hits by the file that they are parts of, in the order of each file's best hit."""
+        found: dict[str, list[Hit]] = {}
+        for hit in self.hits:
+            found.setdefault(str(hit.payload.get("ume_document", hit.key)), []).append(hit)
+        return {document: tuple(hits) for document, hits in found.items()}
