@@ -1,53 +1,15 @@
 """The index: what it stores, refuses and finds, on embedded Qdrant."""
 
-import gc
 import json
-import subprocess
-import sys
-import threading
-import weakref
-from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
+from points import CORPUS, FINGERPRINT, D, document, embedding, page, unit
 
-from ume_r1_rag.describe import describe_url
-from ume_r1_rag.errors import ConfigError, IndexLocked, IndexMismatch, IndexUnavailable, InputError
-from ume_r1_rag.index import QdrantIndex, to_filter
-from ume_r1_rag.index.connection import connect
+from ume_r1_rag.errors import ConfigError, IndexMismatch, InputError
+from ume_r1_rag.index import QdrantIndex, Stored, to_filter
 from ume_r1_rag.index.payload import point_id
-from ume_r1_rag.types import Document, Embedding, MultimodalInput
-
-D = 4
-FINGERPRINT = {"model": "fake", "weights": "0" * 8, "preset": "serving", "dimension": D, "think": "full"}
-
-
-def unit(*values):
-    vector = np.array(values, dtype=np.float32)
-    return vector / np.linalg.norm(vector)
-
-
-def document(key, **fields):
-    return Document(key=key, **{"kind": "image", "input": MultimodalInput(text=key), "title": key, **fields})
-
-
-def page(number, **fields):
-    return document(f"b.pdf#page={number}", kind="page", page=number, document="b.pdf", **fields)
-
-
-def embedding(disc=None, gen=None, **fields):
-    return Embedding(
-        disc=None if disc is None else unit(*disc), gen=None if gen is None else unit(*gen), **fields
-    )
-
-
-CORPUS = [
-    (document("a.png"), embedding((1, 0, 0, 0), (0, 1, 0, 0), reasoning="thinking", summary="an a")),
-    (page(1), embedding((1, 1, 0, 0), (1, 0, 0, 0))),
-    (page(2, metadata={"lang": "de"}), embedding((0, 0, 1, 0))),
-    (document("c.mp4", kind="clip", span_s=(0.0, 2.0)), embedding(gen=(1, 1, 0, 0))),
-]
+from ume_r1_rag.types import Embedding
 
 
 @pytest.fixture
@@ -138,9 +100,11 @@ def test_scroll_reads_only_the_fields_asked_for(index):
 
 
 def test_coverage_and_info(index):
-    assert index.coverage() == {"disc": 3, "gen": 3}
+    assert index.coverage() == {"disc": 3, "gen": 3, "text": 4}
     info = index.info()
-    assert (info.points, info.dimension, info.location, info.schema) == (4, D, ":memory:", 1)
+    assert (info.points, info.dimension, info.location, info.schema) == (4, D, ":memory:", 2)
+    assert (info.collection, info.physical, info.tenant) == ("ume_r1", "ume_r1--1", None)
+    assert (info.embedded, info.deferred) == (True, False)
     assert info.fingerprint == FINGERPRINT
 
 
@@ -217,17 +181,16 @@ def test_queries_that_cannot_be_answered_are_refused(index):
         index.nearest(unit(1, 0, 0, 0), "disc", 0)
     with pytest.raises(IndexMismatch, match=r"\(3,\).* 4 dimensions"):
         index.search([1, 0, 0], "disc")
-
-
-def test_a_folder_is_found_again(tmp_path):
-    with QdrantIndex(tmp_path / "db", fingerprint=FINGERPRINT) as index:
-        index.upsert(*zip(*CORPUS, strict=True))
-    with QdrantIndex(tmp_path / "db") as index:
-        assert index.fingerprint == FINGERPRINT
-        assert index.dimension == D
-        assert index.search(unit(1, 0, 0, 0), "disc", 1)[0].key == "a.png"
-        index.close()
-        index.close()
+    with pytest.raises(ConfigError, match="takes words"):
+        index.nearest(unit(1, 0, 0, 0), "text")
+    with pytest.raises(ConfigError, match="is no vector"):
+        index.nearest(["a", "b", "c", "d"], "disc")
+    with pytest.raises(ConfigError, match="missing='text'"):
+        index.nearest(unit(1, 0, 0, 0), "disc", missing="text")
+    with pytest.raises(ConfigError, match="space='text'"):
+        list(index.lacking("text"))
+    with pytest.raises(ConfigError, match="group_size=0"):
+        index.nearest_groups(unit(1, 0, 0, 0), "disc", group_size=0)
 
 
 def test_another_encoder_is_refused_by_name_of_field(tmp_path):
@@ -269,194 +232,32 @@ def test_a_foreign_collection_is_refused():
 
     client = QdrantClient(":memory:")
     size = models.VectorParams(size=D, distance=models.Distance.COSINE)
-    ours = {"ume_schema": 1, "ume_fingerprint": FINGERPRINT}
+    words = models.SparseVectorParams(modifier=models.Modifier.IDF)
+    ours = {"ume_schema": 2, "ume_fingerprint": FINGERPRINT}
     euclid = models.VectorParams(size=D, distance=models.Distance.EUCLID)
-    for name, vectors, metadata, message in [
-        ("foreign", {"disc": size, "gen": size}, None, "not made by this package"),
-        ("unnamed", size, ours, "not disc and gen"),
-        ("partial", {"disc": size}, ours, "not disc and gen"),
-        ("euclid", {"disc": size, "gen": euclid}, ours, "cosine"),
-        ("future", {"disc": size, "gen": size}, {**ours, "ume_schema": 99}, "version 99"),
+    for name, vectors, sparse, metadata, message in [
+        ("foreign", {"disc": size, "gen": size}, words, None, "not made by this package"),
+        ("unnamed", size, words, ours, "not disc and gen"),
+        ("partial", {"disc": size}, words, ours, "not disc and gen"),
+        ("wordless", {"disc": size, "gen": size}, None, ours, "a sparse text"),
+        ("plain", {"disc": size, "gen": size}, models.SparseVectorParams(), ours, "IDF"),
+        ("euclid", {"disc": size, "gen": euclid}, words, ours, "cosine"),
+        ("future", {"disc": size, "gen": size}, words, {**ours, "ume_schema": 99}, "version 99"),
     ]:
-        client.create_collection(name, vectors_config=vectors, metadata=metadata)
+        client.create_collection(
+            f"{name}--1",
+            vectors_config=vectors,
+            sparse_vectors_config=sparse and {"text": sparse},
+            metadata=metadata,
+        )
+        alias = models.CreateAlias(alias_name=name, collection_name=f"{name}--1")
+        client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
         with pytest.raises(IndexMismatch, match=message):
             QdrantIndex(client=client, collection=name)
+    client.create_collection("bare", vectors_config={"disc": size, "gen": size})
+    with pytest.raises(IndexMismatch, match="'bare' was not made by this package"):
+        QdrantIndex(client=client, collection="bare", fingerprint=FINGERPRINT)
     client.close()
-
-
-def test_nothing_is_made_for_a_reader(tmp_path):
-    with pytest.raises(ConfigError, match="ume-r1 index"):
-        QdrantIndex(tmp_path / "absent")
-    assert not (tmp_path / "absent").exists()
-    QdrantIndex(tmp_path / "db", fingerprint=FINGERPRINT).close()
-    with pytest.raises(ConfigError, match="no collection 'other'"):
-        QdrantIndex(tmp_path / "db", collection="other")
-
-
-def test_a_place_must_be_named_once(tmp_path, monkeypatch):
-    monkeypatch.delenv("QDRANT_URL", raising=False)
-    with pytest.raises(ConfigError, match="QDRANT_URL"):
-        QdrantIndex(fingerprint=FINGERPRINT)
-    with pytest.raises(ConfigError, match="one of them"):
-        QdrantIndex(tmp_path, url="http://localhost:1")
-
-
-def test_qdrant_url_is_used_when_no_place_is_given(tmp_path, monkeypatch):
-    monkeypatch.setenv("QDRANT_URL", "http://127.0.0.1:9")  # discard: nothing answers
-    with pytest.raises(IndexUnavailable, match=r"http://127\.0\.0\.1:9"):
-        QdrantIndex(fingerprint=FINGERPRINT)
-    QdrantIndex(tmp_path, fingerprint=FINGERPRINT).close()
-
-
-def test_the_key_in_the_environment_goes_only_to_the_url_beside_it(monkeypatch):
-    import qdrant_client
-
-    seen = []
-
-    class Client(qdrant_client.QdrantClient):
-        def __init__(self, **options):
-            seen.append((options.get("url"), options.get("api_key")))
-            raise ValueError("far enough")
-
-    monkeypatch.setattr(qdrant_client, "QdrantClient", Client)
-    monkeypatch.setenv("QDRANT_URL", "https://mine")
-    monkeypatch.setenv("QDRANT_API_KEY", "secret")
-    for url in (None, "https://other"):
-        with pytest.raises(ConfigError, match="far enough") as caught:
-            QdrantIndex(url=url)
-        assert "secret" not in str(caught.value)
-    assert seen == [("https://mine", "secret"), ("https://other", None)]
-
-
-def test_a_broken_folder_is_named_with_its_remedy(tmp_path):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(IndexUnavailable, match=r"file' cannot be used .*is a folder"):
-        QdrantIndex(tmp_path / "file", fingerprint=FINGERPRINT)
-    QdrantIndex(tmp_path / "db", fingerprint=FINGERPRINT).close()
-    for broken in ("{", "[]", '{"collections": {"ume_r1": {"vectors": 3}}}'):
-        (tmp_path / "db" / "meta.json").write_text(broken)
-        with pytest.raises(IndexUnavailable, match=r"db' cannot be used .*index again"):
-            QdrantIndex(tmp_path / "db")
-
-
-@pytest.fixture
-def server():
-    """A server that knows its collections and fails at everything else."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            found = self.path == "/collections"
-            body = json.dumps({"result": {"collections": []}, "status": "ok", "time": 0}).encode()
-            self.send_response(200 if found else 503)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_server_that_fails_later_is_named_without_its_password(server):
-    url = f"http://ada:secret@127.0.0.1:{server.server_port}"
-    with pytest.raises(IndexUnavailable, match=f"http://127.0.0.1:{server.server_port}' does not") as caught:
-        QdrantIndex(url=url)
-    assert "503" in str(caught.value)
-    assert "secret" not in str(caught.value)
-    connection = connect(url=url)
-    assert connection.location == f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    with pytest.raises(IndexUnavailable, match="check that it runs"), connection.use():
-        connection.client.get_collections()
-    connection.close()
-
-
-def test_a_password_in_a_wrong_url_is_not_printed():
-    for url in ("http://ada:secret@host:port", "ada:secret@[host", "http://ada:secret@127.0.0.1:9"):
-        with pytest.raises((ConfigError, IndexUnavailable)) as caught:
-            QdrantIndex(url=url)
-        assert "secret" not in str(caught.value)
-    assert describe_url("ada:secret@host/x") == "host/x"
-
-
-def test_indexes_that_share_a_client_share_its_lock():
-    from qdrant_client import QdrantClient
-
-    client = QdrantClient(":memory:")
-    one = QdrantIndex(client=client, collection="a", fingerprint=FINGERPRINT)
-    two = QdrantIndex(client=client, collection="b", fingerprint=FINGERPRINT)
-    entered = threading.Event()
-
-    def count(index):
-        index.count()
-        entered.set()
-
-    with one._connection.use():
-        thread = threading.Thread(target=count, args=(two,))
-        thread.start()
-        assert not entered.wait(0.2)
-    assert entered.wait(5)
-    thread.join()
-    gone = weakref.ref(client)
-    client.close()
-    del one, two, client, thread
-    gc.collect()
-    assert gone() is None
-
-
-def test_only_the_folder_is_given_by_position(tmp_path):
-    with pytest.raises(TypeError, match="positional"):
-        QdrantIndex(tmp_path, "http://localhost:6333")
-
-
-def test_a_shared_client_stays_open():
-    from qdrant_client import QdrantClient
-
-    client = QdrantClient(":memory:")
-    with QdrantIndex(client=client, fingerprint=FINGERPRINT) as index:
-        assert index.client is client
-        assert index.info().location == ":memory:"
-    assert client.collection_exists("ume_r1")
-    client.close()
-
-
-def test_a_folder_held_by_another_process_is_locked_until_it_ends(tmp_path):
-    # The holder forgets to close its index: that must neither keep the folder nor make noise at exit.
-    holder = (
-        "import sys; from ume_r1_rag.index import QdrantIndex; "
-        "index = QdrantIndex(sys.argv[1], fingerprint={'dimension': 4}); print('held', flush=True); "
-        "sys.stdin.read()"
-    )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], text=True, **pipes) as process:
-        assert process.stdout.readline() == "held\n"
-        with pytest.raises(IndexLocked, match="QDRANT_URL"):
-            QdrantIndex(tmp_path)
-        out, err = process.communicate("")
-    assert (process.returncode, out, err) == (0, "", "")
-    with QdrantIndex(tmp_path) as index:
-        assert index.fingerprint == {"dimension": 4}
-        with pytest.raises(IndexLocked, match="another index in this one"):
-            QdrantIndex(tmp_path)
-
-
-def test_threads_may_share_an_index(index):
-    from concurrent.futures import ThreadPoolExecutor
-
-    def work(number):
-        index.upsert([document(f"t{number}")], [embedding((1, number, 0, 0))])
-        return len(index.search(unit(1, 0, 0, 0), "disc", 3))
-
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(work, range(64))) == {3}
-    assert index.count() == 68
 
 
 def test_langchain_reads_our_collection(index):
@@ -506,15 +307,90 @@ def test_stock_filters_find_our_metadata_flat_and_nested(index):
     assert index.count({"metadata.lang": "de"}) == 1
 
 
-def test_importing_the_index_loads_no_client():
-    code = "import sys, ume_r1_rag.index, ume_r1_rag.retriever\n"
-    code += "print(*sorted({'qdrant_client', 'numpy', 'PIL', 'llama_index', 'tqdm'} & set(sys.modules)))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == ""
-
-
 def test_embeddings_are_not_changed_by_upserting(index):
     before = embedding((3, 1, 2, 0))
     kept = before.disc.copy()
-    index.upsert([document("z")], [replace(before)])
+    index.upsert([document("z")], [before])
     assert (before.disc == kept).all()
+
+
+def test_a_batch_of_queries_is_answered_like_each_of_them(index):
+    queries = [(unit(1, 2, 0, 0), "disc"), ("b.pdf", "text"), ("", "text"), (unit(0, 1, 0, 0), "gen")]
+    for filter in (None, {"kind": ["page", "clip"]}):
+        found = index.nearest_batch(queries, 3, filter)
+        assert found == [index.nearest(query, space, 3, filter) for query, space in queries]
+        assert found[2] == {}
+        assert all(found[at] for at in (0, 1, 3))
+    assert index.nearest_batch([("?", "text")]) == [{}]
+    assert index.nearest_batch([]) == []
+
+
+def test_groups_are_led_by_their_best(index):
+    query = unit(0, 1, 1, 0)
+    ids = {key: point_id(key) for key in ("a.png", "b.pdf#page=1", "b.pdf#page=2", "c.mp4")}
+    assert list(index.nearest_groups(query, "disc")) == [ids["b.pdf#page=2"], ids["a.png"]]
+    two = index.nearest_groups(query, "disc", 1, group_size=2)
+    assert list(two) == [ids["b.pdf#page=2"], ids["b.pdf#page=1"]]
+    assert two == pytest.approx(index.scores(query, "disc", two))
+    kinds = index.nearest_groups("b.pdf c.mp4 a.png", "text", 9, group_by="kind")
+    assert kinds.keys() - set(ids.values()) == set()
+    assert len(kinds) == 3
+    assert index.nearest_groups("...", "text") == {}
+
+
+def test_what_has_no_gen_is_found_apart(index):
+    query = unit(1, 0, 1, 0)
+    assert list(index.nearest(query, "disc", 9, missing="gen")) == [point_id("b.pdf#page=2")]
+    assert index.nearest(query, "disc", 9, {"kind": "image"}, missing="gen") == {}
+    assert list(index.nearest("pdf", "text", missing="gen")) == [point_id("b.pdf#page=2")]
+    assert [hit.key for hit in index.lacking("gen")] == ["b.pdf#page=2"]
+    assert [hit.key for hit in index.lacking("disc")] == ["c.mp4"]
+    assert list(index.lacking("gen", {"kind": "clip"})) == []
+    index.upsert([document(f"d{n}") for n in range(5)], [embedding((1, 0, 0, n)) for n in range(5)])
+    assert len(list(index.lacking("gen"))) == 6
+    assert len(list(index.lacking("gen", limit=2))) == 2
+
+
+def test_a_half_written_point_counts_as_lacking(index):
+    id = point_id("b.pdf#page=2")
+    from qdrant_client import models
+
+    vectors = models.PointVectors(id=id, vector={"gen": [1.0, 0.0, 0.0, 0.0]})
+    index.client.update_vectors(index.collection, points=[vectors])
+    assert index.coverage()["gen"] == 4
+    assert [hit.id for hit in index.lacking("gen")] == [id]
+
+
+def test_what_is_stored_is_told_without_vectors(index):
+    index.upsert(
+        [page(3, content_hash="h3"), document("b.pdf2", content_hash="h4")],
+        [embedding((1, 0, 0, 0), (1, 0, 0, 0), fingerprint="f"), embedding((1, 0, 0, 0), fingerprint="f")],
+    )
+    found = index.stored(["b.pdf#page=3", "absent", "b.pdf2", "c.mp4"])
+    assert found == {
+        "b.pdf#page=3": Stored(
+            point_id("b.pdf#page=3"),
+            "b.pdf#page=3",
+            "b.pdf",
+            "h3",
+            frozenset({"disc", "gen", "text"}),
+            "f",
+            "f",
+        ),
+        "b.pdf2": Stored(point_id("b.pdf2"), "b.pdf2", "b.pdf2", "h4", frozenset({"disc", "text"}), "f"),
+        "c.mp4": Stored(point_id("c.mp4"), "c.mp4", "c.mp4", spaces=frozenset({"gen", "text"})),
+    }
+    assert {part.key for part in index.stored_parts("b.pdf")} == {f"b.pdf#page={n}" for n in (1, 2, 3)}
+    assert index.stored_parts("b") == []
+
+
+def test_reasoning_is_left_out_where_it_is_not_wanted(index):
+    made = embedding((1, 0, 0, 0), (1, 0, 0, 0), reasoning="zebra stripes", summary="an animal")
+    index.upsert([document("z")], [made], store_reasoning=False)
+    (hit,) = index.retrieve(["z"])
+    assert "ume_reasoning" not in hit.payload
+    assert "zebra" not in json.dumps(hit.payload)
+    assert index.nearest("zebra", "text") == {}
+    assert list(index.nearest("animal", "text")) == [hit.id]
+    index.upsert([document("z")], [made])
+    assert list(index.nearest("zebra", "text")) == [hit.id]
