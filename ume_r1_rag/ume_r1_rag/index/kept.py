@@ -59,7 +59,8 @@ def _joined(
     if payload.get("ume_content_hash") != document.content_hash:
         return embedding
     if lacking not in vectors:
-        return with_texts(embedding, payload) if lacking == "gen" else embedding
+        own = lacking == "disc" or embedding.gen_fingerprint
+        return embedding if own else with_texts(embedding, payload)
     if maker != embedding.fingerprint:
         return embedding
     found = np.asarray(vectors[lacking], dtype=np.float32)

@@ -122,7 +122,7 @@ def _state(path: str) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1 << 16)
 def _known_digest(path: str, state: tuple[int, int, int]) -> str:  # noqa: ARG001 -- it tells versions apart
     """Returns a file's digest; whoever reads 5,000 pages of one again should not read it 5,000 times."""
     return digest_of(path)

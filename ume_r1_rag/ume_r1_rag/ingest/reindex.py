@@ -1,0 +1,232 @@
+"""Reindex: the next version of a collection, with another model's vectors, built beside the live one.
+
+The documents are read again from where they lie. What an earlier model reasoned about them stays with them,
+under that model's name; it is written anew only where that is asked for.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ume_r1_rag.encoder.fingerprint import digest
+from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.index.kept import with_texts
+from ume_r1_rag.ingest.again import Again, Sums, Triple
+from ume_r1_rag.ingest.changes import Wanted, spaces_of
+from ume_r1_rag.ingest.report import Failure
+from ume_r1_rag.types import Encoder, Hit, Mode
+
+if TYPE_CHECKING:
+    from ume_r1_rag.index import QdrantIndex, Storage, Stored
+
+_LOOKUP = 256
+_MOST_PASSES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexReport:
+    """What a build of the next version did.
+
+    Attributes:
+        physical: the version that was built.
+        points: documents in it now, of all tenants.
+        tenants: whose documents these are; None for those of nobody.
+        written: documents that were encoded and written by this run.
+        unchanged: documents that an earlier run had written.
+        removed: documents deleted from it that the live version no longer has.
+        texts: written documents that keep an earlier model's reasoning or summary.
+        flagged: new generations that did not end by themselves in the right format, per issue.
+        missing: documents of the live version that the new one lacks: those that failed.
+        failures: the first of them: files that are gone, have changed or cannot be encoded.
+        complete: whether it was built to the end; otherwise ``stop`` said so.
+        seconds: how long it took.
+        encode_s: seconds of that in which the encoder ran.
+    """
+
+    physical: str
+    points: int
+    tenants: tuple[str | None, ...]
+    written: int
+    unchanged: int
+    removed: int
+    texts: int
+    flagged: Mapping[str, int]
+    missing: int
+    failures: tuple[Failure, ...]
+    complete: bool
+    seconds: float
+    encode_s: float
+
+
+def reindex(
+    index: QdrantIndex,
+    encoder: Encoder,
+    mode: Mode = "disc",
+    *,
+    storage: Storage | None = None,
+    batch_size: int = 16,
+    store_reasoning: bool = True,
+    stop: Callable[[], bool] | None = None,
+    show_progress: bool = False,
+) -> ReindexReport:
+    """Builds the next version of a collection with another encoder, for all tenants; returns what happened.
+
+    The live version is not touched, and answers meanwhile. A run that was broken off goes on when it is
+    started again. When all is well, ``index.swap(index.build_next(encoder.fingerprint))`` makes it live.
+
+    Args:
+        index: the collection, opened without a tenant.
+        encoder: the other encoder.
+        mode: which of its vectors. With ``"disc"`` a document keeps the reasoning and summary that it has;
+            ``"gen"`` and ``"both"`` have the encoder write its own in their place.
+        storage: how the new version keeps its vectors; like the live one by default.
+        batch_size: documents that are encoded together.
+        store_reasoning: store reasonings, kept ones among them, and find documents by their words.
+        stop: asked before each window; True ends the run.
+        show_progress: show a bar on standard error.
+
+    Raises:
+        ConfigError: the index is a tenant's, or the encoder lacks a space.
+    """
+    from tqdm import tqdm
+
+    if batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size}: encode at least one document at a time")
+    if lacking := spaces_of(mode) - frozenset(encoder.spaces):
+        raise ConfigError(f"mode={mode!r}: this encoder has no {', '.join(sorted(lacking))} vectors")
+    started = time.perf_counter()
+    tenants = [None, *index.tenants()]
+    parts = [
+        _Part(*_versions(index, tenant, encoder, storage), encoder, mode, batch_size, store_reasoning)
+        for tenant in tenants
+    ]
+    with (
+        parts[0].target.bulk(),
+        tqdm(total=sum(part.source.count() for part in parts), desc="reindexing", unit=" documents",
+             disable=not show_progress) as bar,
+    ):  # fmt: skip
+
+        def tell() -> None:
+            done = sum(part.unchanged + part.sums.written + part.sums.failed for part in parts)
+            bar.set_postfix(failed=sum(part.sums.failed for part in parts), refresh=False)
+            bar.update(max(0, done - bar.n))
+
+        complete = all(part.build(stop or (lambda: False), tell) for part in parts)
+    flagged = Counter[str]()
+    for part in parts:
+        flagged.update(part.sums.flagged)
+    return ReindexReport(
+        physical=parts[0].target.physical,
+        points=sum(part.target.count() for part in parts),
+        tenants=tuple(t for t, part in zip(tenants, parts, strict=True) if part.source.count()),
+        written=sum(part.sums.written for part in parts),
+        unchanged=sum(part.unchanged for part in parts),
+        removed=sum(part.removed for part in parts),
+        texts=sum(part.texts for part in parts),
+        flagged=dict(flagged),
+        missing=sum(part.sums.failed for part in parts),
+        failures=tuple(itertools.chain.from_iterable(part.sums.failures for part in parts)),
+        complete=complete,
+        seconds=time.perf_counter() - started,
+        encode_s=sum(part.sums.encode_s for part in parts),
+    )
+
+
+def _versions(
+    index: QdrantIndex, tenant: str | None, encoder: Encoder, storage: Storage | None
+) -> tuple[QdrantIndex, QdrantIndex]:
+    """Returns the live version and the next one, as a tenant sees them."""
+    from ume_r1_rag.index import QdrantIndex
+
+    source = index
+    if tenant is not None:
+        source = QdrantIndex(client=index.client, collection=index.collection, tenant=tenant)
+    return source, source.build_next(encoder.fingerprint, storage)
+
+
+class _Part:
+    """One tenant's part of the next version.
+
+    Attributes:
+        source: the live version.
+        target: the next one.
+        unchanged: documents that an earlier run had written.
+        removed: documents deleted from the next version that the live one no longer has.
+        texts: written documents that keep an earlier model's texts.
+    """
+
+    def __init__(
+        self,
+        source: QdrantIndex,
+        target: QdrantIndex,
+        encoder: Encoder,
+        mode: Mode,
+        batch_size: int,
+        store_reasoning: bool,
+    ) -> None:
+        self.source, self.target = source, target
+        self.unchanged = self.removed = self.texts = 0
+        self._mode, self._store_reasoning = mode, store_reasoning
+        self._wanted = Wanted(spaces_of(mode), digest(encoder.fingerprint))
+        self._again = Again(encoder, mode, self._write, batch_size)
+
+    @property
+    def sums(self) -> Sums:
+        """What was done so far."""
+        return self._again.sums
+
+    def build(self, stop: Callable[[], bool], tell: Callable[[], None]) -> bool:
+        """Brings this part up to date with the live version; returns whether that was done to the end."""
+        for number in range(_MOST_PASSES):
+            before = self.sums.written + self.sums.failed
+            if not self._again.run(self._todo(first=number == 0), stop, tell):
+                return False
+            # Another pass sees what was indexed meanwhile.
+            if self.sums.written + self.sums.failed == before:
+                break
+        self._remove()
+        tell()
+        return True
+
+    def _todo(self, first: bool) -> Iterator[Hit]:
+        """Yields the live documents that the next version lacks, or has in another state."""
+        hits = self.source.scroll()
+        while chunk := list(itertools.islice(hits, _LOOKUP)):
+            stored = self.target.stored(hit.key for hit in chunk)
+            for hit in chunk:
+                if hit.key in stored and self._holds(stored[hit.key], hit):
+                    self.unchanged += first
+                elif hit.key not in self.sums.failed_keys:
+                    yield hit
+
+    def _holds(self, stored: Stored, hit: Hit) -> bool:
+        if not self._wanted.holds(stored, str(hit.payload.get("ume_content_hash", ""))):
+            return False
+        # The live version may have been enriched since.
+        made = str(hit.payload.get("ume_gen_fingerprint", ""))
+        return self._mode != "disc" or "gen" in stored.spaces or stored.gen_fingerprint == made
+
+    def _write(self, triples: Sequence[Triple]) -> int:
+        embeddings = [
+            made if made.gen is not None else with_texts(made, hit.payload) for hit, _, made in triples
+        ]
+        documents = [document for _, document, _ in triples]
+        count = self.target.upsert(documents, embeddings, store_reasoning=self._store_reasoning)
+        self.texts += sum(bool(made.gen_fingerprint) for made in embeddings)
+        return count
+
+    def _remove(self) -> None:
+        """Deletes what the live version no longer has."""
+        keys = (hit.key for hit in self.target.scroll(fields=["ume_key"]))
+        gone: list[str] = []
+        while chunk := list(itertools.islice(keys, _LOOKUP)):
+            stored = self.source.stored(chunk)
+            gone += [key for key in chunk if key not in stored]
+        if gone:
+            self.target.delete(keys=gone)
+        self.removed += len(gone)
