@@ -42,6 +42,10 @@ class BackendError(UmeR1Error):
     """The model's backend could not answer a request."""
 
 
+class IndexAbsent(ConfigError):
+    """A collection that is to be read was never written."""
+
+
 class IndexMismatch(UmeR1Error):
     """A collection was written by another encoder, or has another shape."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -19,11 +19,15 @@ from ume_r1_rag.cli.options import (
 from ume_r1_rag.cli.screen import clean, to_json
 from ume_r1_rag.types import ItemKind
 
+if TYPE_CHECKING:
+    from ume_r1_rag.index import QdrantIndex
+
 EXAMPLES = """\b
 Examples:
   ume-r1 info
   ume-r1 info --path demo/index --json
   ume-r1 info --tenant legal
+  ume-r1 info --failures    # what could not be indexed
 """
 
 
@@ -32,6 +36,10 @@ def info(
     url: UrlOption = None,
     collection: CollectionOption = DEFAULT_COLLECTION,
     tenant: TenantOption = None,
+    failures: Annotated[
+        bool,
+        typer.Option("--failures", help="Show what could not be indexed, and why, in place of the rest."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a collection holds, which encoder wrote it, and how much of it each search covers.
@@ -41,6 +49,9 @@ def info(
     from ume_r1_rag.cli.store import open_index
 
     with open_index(path, url, collection, tenant) as index:
+        if failures:
+            _show_failures(index, as_json)
+            return
         found = asdict(index.info())
         versions = [asdict(version) for version in index.versions()]
         counts = {kind: index.count({"kind": kind}) for kind in get_args(ItemKind)}
@@ -52,6 +63,17 @@ def info(
             "bytes": _size(folder) if folder.is_dir() else None,
         }
     typer.echo(to_json(found) if as_json else _report(found))
+
+
+def _show_failures(index: QdrantIndex, as_json: bool) -> None:
+    from ume_r1_rag.cli.index_report import failures_report
+    from ume_r1_rag.ingest import DeadLetters
+
+    found = sorted(DeadLetters(index), key=lambda failure: failure.key)
+    if as_json:
+        typer.echo(to_json([{**asdict(failure), "name": failure.name} for failure in found]))
+    else:
+        typer.echo(failures_report(found))
 
 
 _VERSION = ("physical", "live", "retired", "points")

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from ume_r1_rag.cli.options import DEFAULT_PATH
+from ume_r1_rag.errors import IndexAbsent
 from ume_r1_rag.index import QdrantIndex, Storage
 
 
@@ -38,6 +39,21 @@ def open_index(path: Path | None, url: str | None, collection: str, tenant: str 
         IndexLocked: another process holds it.
     """
     return QdrantIndex(collection=collection, tenant=tenant, **place(path, url))
+
+
+def find_index(
+    path: Path | None, url: str | None, collection: str, tenant: str | None = None
+) -> QdrantIndex | None:
+    """Returns an index to be read, or None if there is none yet.
+
+    Raises:
+        ConfigError: the tenant's name cannot be one.
+        IndexLocked: another process holds it.
+    """
+    try:
+        return open_index(path, url, collection, tenant)
+    except IndexAbsent:
+        return None
 
 
 def create_index(

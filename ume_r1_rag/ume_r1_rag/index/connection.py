@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.describe import describe_url, shorten
-from ume_r1_rag.errors import ConfigError, IndexLocked, IndexUnavailable
+from ume_r1_rag.errors import ConfigError, IndexAbsent, IndexLocked, IndexUnavailable
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -152,7 +153,7 @@ def _embedded(path: str, create: bool) -> Connection:
         client = QdrantClient(MEMORY)
         return Connection(client, MEMORY, embedded=True, holder=_Holder(client))
     if not create and not Path(path, "meta.json").exists():
-        raise ConfigError(f"path={path!r} holds no index: make one first, e.g. with `ume-r1 index`")
+        raise IndexAbsent(f"path={path!r} holds no index: make one first, e.g. with `ume-r1 index`")
     key = (os.getpid(), os.path.realpath(path))
     with _GUARD:
         holder = _FOLDERS.get(key)
@@ -165,6 +166,7 @@ def _open_folder(path: str) -> QdrantClient:
     from qdrant_client import QdrantClient
 
     try:
+        _remove_torn(Path(path))
         return QdrantClient(path=path)
     except (
         Exception
@@ -176,6 +178,19 @@ def _open_folder(path: str) -> QdrantClient:
             "an embedded collection has one user at a time. Close the other, or run a Qdrant server and set "
             "QDRANT_URL (or pass url=) for both."
         ) from error
+
+
+def _remove_torn(folder: Path) -> None:
+    """Removes what is left of a folder's first file if its maker was killed in the middle of it.
+
+    The client puts all later versions in place whole, and nothing is stored before there is a first one.
+    """
+    meta = folder / "meta.json"
+    if meta.is_file() and not (folder / "collection").exists():
+        try:
+            json.loads(meta.read_text(encoding="utf-8"))
+        except ValueError:
+            meta.unlink()
 
 
 def _remote(url: str, api_key: str | None, prefer_grpc: bool) -> Connection:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.errors import ConfigError, IndexAbsent
 from ume_r1_rag.index import alias, schema
 from ume_r1_rag.index.alias import Version
 from ume_r1_rag.index.async_client import ThreadedClient
@@ -355,7 +355,7 @@ def _first(
 ) -> str:
     """Returns the first version of a collection, made and named now."""
     if fingerprint is None or dimension is None:
-        raise ConfigError(
+        raise IndexAbsent(
             f"there is no collection {collection!r} in {connection.location!r}: index something first, e.g. "
             "with `ume-r1 index`, or give dimension= and fingerprint="
         )

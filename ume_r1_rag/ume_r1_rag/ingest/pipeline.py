@@ -14,19 +14,26 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.encoder.fingerprint import digest
-from ume_r1_rag.errors import ConfigError, InputError, UmeR1Error
-from ume_r1_rag.index.payload import unicode_text
-from ume_r1_rag.ingest.changes import Comparison, Wanted
+from ume_r1_rag.errors import ConfigError, InputError
+from ume_r1_rag.ingest.changes import Comparison, Wanted, spaces_of
 from ume_r1_rag.ingest.failures import DeadLetters
 from ume_r1_rag.ingest.files import Source, Walk, as_paths
 from ume_r1_rag.ingest.opened import Reading
 from ume_r1_rag.ingest.prune import prune as prune_gone
-from ume_r1_rag.ingest.report import MOST_FAILURES, Failure, IngestReport, Progress, Pruned, count_reason
+from ume_r1_rag.ingest.report import (
+    MOST_FAILURES,
+    Failure,
+    IngestReport,
+    Progress,
+    Pruned,
+    count_reason,
+    failure_of,
+)
 from ume_r1_rag.ingest.retry import failed_files
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.ingest.stages import Ahead, Behind
 from ume_r1_rag.ingest.windows import Window, windows
-from ume_r1_rag.types import Document, Embedding, Encoder, Mode, MultimodalInput, Space, check_mode
+from ume_r1_rag.types import Document, Embedding, Encoder, Mode, MultimodalInput
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
@@ -97,12 +104,6 @@ def ingest(
     with index.bulk() if bulk else nullcontext():
         run.do(windows(changes, batch_size), show_progress)
     return run.report(prune_gone(index, given, letters) if prune else None)
-
-
-def spaces_of(mode: Mode) -> frozenset[Space]:
-    """Returns the spaces that a mode stands for."""
-    check_mode(mode)
-    return frozenset(("disc", "gen") if mode == "both" else (mode,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,18 +240,6 @@ class _Run:
         if self._progress is not None:
             skipped = self._skipped.total()
             self._progress(Progress(self._kinds.total(), self._unchanged, self._failed, skipped, self._last))
-
-
-def failure_of(document: Document, error: UmeR1Error) -> Failure:
-    """Returns what is reported when a document that was read cannot be encoded or written."""
-    return Failure(
-        key=document.key,
-        document=document.document or document.key,
-        uri=document.uri,
-        title=document.title,
-        error=type(error).__name__,
-        reason=unicode_text(str(error)),
-    )
 
 
 def _without_pictures(document: Document) -> Document:

@@ -6,6 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ume_r1_rag.errors import UmeR1Error
+from ume_r1_rag.index.payload import unicode_text
+from ume_r1_rag.types import Document
+
 MOST_FAILURES = 1000
 """Failures that a report holds one by one; the index's list of failures holds them all."""
 
@@ -135,3 +139,15 @@ def count_reason(reasons: Counter[str], reason: str, times: int = 1) -> None:
     """Counts a reason; beyond ``MOST_REASONS`` of them the rest is one."""
     known = reason in reasons or len(reasons) < MOST_REASONS
     reasons[reason if known else "other reasons"] += times
+
+
+def failure_of(document: Document, error: UmeR1Error) -> Failure:
+    """Returns what is reported when a document that was read cannot be encoded or written."""
+    return Failure(
+        key=document.key,
+        document=document.document or document.key,
+        uri=document.uri,
+        title=document.title,
+        error=type(error).__name__,
+        reason=unicode_text(str(error)),
+    )
