@@ -170,7 +170,7 @@ def test_a_document_cannot_write_itself_elsewhere(tenants):
     mine, before = tenants[MINE], {other: state(tenants[other]) for other in OTHERS}
     forged = {"ume_tenant": "globex", "tenant": "globex", "ume_key": "a", "owner": MINE, "metadata": "x"}
     mine.upsert([document("x", metadata=forged)], [embedding((1, 0, 0, 0))])
-    mine.side_collection("notes").put({"note": {"ume_tenant": "globex", "ume_key": "n", "ume_owner": MINE}})
+    mine.side_collection("notes").put({"forged": {"ume_tenant": "globex", "ume_key": "n", "ume_owner": MINE}})
     (hit,) = mine.retrieve(["x"])
     assert hit.payload["ume_tenant"] == MINE
     assert {other: state(tenants[other]) for other in OTHERS} == before
@@ -258,8 +258,8 @@ def test_names_that_name_nobody_are_refused(tmp_path, bad):
 
 def test_names_that_look_alike_are_different_tenants(tmp_path):
     names = [
-        "a", "A", " a", "a ", "á", "a\u0301", "a\x00", "a\u200b", "a*", "a'", 'a"', "a\\udcff", "None", "null",
-        "true", "0", "[]", "{}", "a/b", "../a", "tenant:a", "\U0001f600", "a\n", "ａ", "аcme", None,
+        "a", "A", " a", "a ", "á", "a\u0301", "a\x00", "a\u200b", "a*", "a'", 'a"', "a\\udcff", "None",
+        "null", "true", "0", "[]", "{}", "a/b", "../a", "tenant:a", "\U0001f600", "a\n", "ａ", "аcme", None,
     ]  # fmt: skip
     indexes = [QdrantIndex(tmp_path, fingerprint=FINGERPRINT, tenant=name) for name in names]
     for index in indexes:
