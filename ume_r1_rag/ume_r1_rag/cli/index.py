@@ -12,10 +12,12 @@ import typer
 
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BatchOption,
     CollectionOption,
     ModelOption,
     PathOption,
     PresetOption,
+    StorageOption,
     TenantOption,
     ThinkOption,
     UrlOption,
@@ -63,9 +65,7 @@ def index(
     ] = None,
     think: ThinkOption = None,
     preset: PresetOption = "serving",
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Documents that are encoded together.")
-    ] = 16,
+    batch_size: BatchOption = 16,
     segment_s: Annotated[
         float, typer.Option("--segment", min=0.1, metavar="SECONDS", help="Length of a video's segments.")
     ] = 30.0,
@@ -88,16 +88,7 @@ def index(
     bulk: Annotated[
         bool, typer.Option("--bulk", help="On a server: build the search graph once, at the end.")
     ] = False,
-    storage: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--storage",
-            metavar="NAME=VALUE",
-            help="How a new collection keeps vectors on a server, e.g. datatype=float16, quantization=int8, "
-            "on_disk=true, hnsw_m=32, shard_number=6. May be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    storage: StorageOption = None,
 ) -> None:
     """Index PDFs (page by page), pictures, videos (in segments) and texts.
 
@@ -105,10 +96,12 @@ def index(
     was broken off, and brings a collection up to date. What cannot be read or encoded is named at the end
     and kept in a list; the rest is indexed all the same, and the exit status is 1.
     """
+    from ume_r1_rag.cli.store import storage_of
+
     given = [*(paths or []), *_listed(files_from)]
     _check_calls(given, dry_run=dry_run, estimate=estimate, prune=prune, retry_failed=retry_failed)
     common = {"segment_s": segment_s, "force": force}
-    thinking, kept = budget(think) or "full", _storage(storage)
+    thinking, kept = budget(think) or "full", storage_of(storage)
     place: tuple[Any, ...] = (path, url, collection, tenant)
     if dry_run:
         ok = _dry_run(place, given, mode, prune=prune, retry_failed=retry_failed, **common)
@@ -247,36 +240,3 @@ def _listed(source: Path | None) -> list[Path]:
     except OSError as error:
         raise typer.BadParameter(f"cannot be read: {error.strerror}", param_hint="'--files-from'") from error
     return [Path(os.fsdecode(line)) for line in data.splitlines() if line.strip()]
-
-
-def _storage(settings: list[str] | None) -> Storage | None:
-    """Returns what ``--storage`` says.
-
-    Raises:
-        typer.BadParameter: it names no setting, or has an impossible value.
-    """
-    if not settings:
-        return None
-    import json
-    from dataclasses import fields
-
-    from ume_r1_rag.errors import ConfigError
-    from ume_r1_rag.index import Storage
-
-    known = {field.name for field in fields(Storage)}
-    found: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals or name not in known:
-            raise typer.BadParameter(
-                f"{setting!r}: give NAME=VALUE with one of {', '.join(sorted(known))}",
-                param_hint="'--storage'",
-            )
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-    try:
-        return Storage(**found)
-    except ConfigError as error:
-        raise typer.BadParameter(str(error), param_hint="'--storage'") from error

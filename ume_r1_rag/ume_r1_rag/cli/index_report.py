@@ -35,7 +35,7 @@ def ingest_report(report: IngestReport, info: IndexInfo) -> str:
         issues = ", ".join(f"{issue} {count}" for issue, count in sorted(report.flagged.items()))
         lines.append(f"flagged    {sum(report.flagged.values())} generations: {issues}")
     lines += _skipped(report.skipped)
-    lines += _failed(report.failed, report.failures)
+    lines += failed_lines(report.failed, report.failures)
     if report.failed:
         lines.append("see `ume-r1 info --failures`; once mended: `ume-r1 index --retry-failed`")
     return "\n".join(lines)
@@ -59,7 +59,7 @@ def plan_report(found: Plan, collection: str, *, new_collection: bool) -> str:
         lines.append(f"removed      {found.removed} parts that their files no longer have")
     lines += _pruned(found.pruned)
     lines += _skipped(found.skipped)
-    lines += _failed(found.failed, found.failures)
+    lines += failed_lines(found.failed, found.failures)
     lines.append("nothing was written; broken pictures and texts only show when they are read")
     return "\n".join(lines)
 
@@ -82,7 +82,7 @@ def estimate_report(found: Estimate, mode: Mode) -> str:
     if found.failed:
         lines.append(f"{'failed':<11} {found.failed} files cannot be opened")
     if found.sample_failures:
-        lines += _failed(len(found.sample_failures), found.sample_failures, "of the sample")
+        lines += failed_lines(len(found.sample_failures), found.sample_failures, "of the sample")
     lines.append("nothing was written")
     return "\n".join(lines)
 
@@ -95,7 +95,8 @@ def failures_report(failures: Sequence[Failure]) -> str:
     return table(["document", "tries", "last", "reason"], rows, ["<", ">", "<", "<"], max(160, columns()))
 
 
-def _failed(count: int, failures: Sequence[Failure], where: str = "") -> list[str]:
+def failed_lines(count: int, failures: Sequence[Failure], where: str = "") -> list[str]:
+    """Returns how many documents failed, and the first of them with their reasons."""
     if not count:
         return []
     shown = failures[:_MOST_FAILURES]

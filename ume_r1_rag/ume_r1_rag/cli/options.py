@@ -84,6 +84,17 @@ ThinkOption = Annotated[
 PresetOption = Annotated[
     PresetName, typer.Option("--preset", envvar="UME_R1_PRESET", help="Protocol of encoding.")
 ]
+StorageOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--storage",
+        metavar="NAME=VALUE",
+        help="How a new collection keeps vectors on a server, e.g. datatype=float16, quantization=int8, "
+        "on_disk=true, hnsw_m=32, shard_number=6. May be repeated.",
+        show_default=False,
+    ),
+]
+BatchOption = Annotated[int, typer.Option("--batch-size", min=1, help="Documents that are encoded together.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from ume_r1_rag.cli.options import DEFAULT_PATH
-from ume_r1_rag.errors import IndexAbsent
+from ume_r1_rag.errors import ConfigError, IndexAbsent
 from ume_r1_rag.index import QdrantIndex, Storage
 
 
@@ -74,3 +76,30 @@ def create_index(
     return QdrantIndex(
         collection=collection, fingerprint=fingerprint, tenant=tenant, storage=storage, **place(path, url)
     )
+
+
+def storage_of(settings: list[str] | None) -> Storage | None:
+    """Returns what ``--storage`` says.
+
+    Raises:
+        typer.BadParameter: it names no setting, or has an impossible value.
+    """
+    if not settings:
+        return None
+    known = {field.name for field in fields(Storage)}
+    found: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or name not in known:
+            raise typer.BadParameter(
+                f"{setting!r}: give NAME=VALUE with one of {', '.join(sorted(known))}",
+                param_hint="'--storage'",
+            )
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    try:
+        return Storage(**found)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="'--storage'") from error
