@@ -227,9 +227,9 @@ def test_search_finds_the_model_and_the_think_budget_by_itself(filled, loaded):
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "a red circle"
-    assert lines[1].startswith("fused (convex): nano, 5 documents in ume_r1, ")
+    assert lines[1].startswith("fused (convex of disc, gen, text): nano, 5 documents in ume_r1, ")
     head = next(line for line in lines if line.startswith("#"))
-    assert head.split() == ["#", "score", "disc", "gen", "document", "page", "summary"]
+    assert head.split() == ["#", "score", "disc", "gen", "text", "document", "page", "summary"]
     assert "  two.pdf" in done.stdout
     assert "\x1b" not in done.stdout
     assert "evil[31m.png" in done.stdout
@@ -273,8 +273,8 @@ def test_search_in_a_held_or_absent_collection(filled):
     assert absent.exit_code == 1
     assert "no collection 'other'" in absent.stderr
     with QdrantIndex(path):
-        held = run("search", "x", "--path", path)
-    assert held.exit_code == 1
+        held = ume("search", "x", "--path", path, "--mode", "text")
+    assert held.returncode == 1
     assert "QDRANT_URL" in held.stderr
 
 

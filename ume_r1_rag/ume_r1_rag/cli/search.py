@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,8 +27,9 @@ from ume_r1_rag.retriever.fusion import Fusion
 from ume_r1_rag.retriever.options import GroupBy, SearchMode, SearchOptions
 
 if TYPE_CHECKING:
+    from ume_r1_rag.cli.search_report import Question
     from ume_r1_rag.index import QdrantIndex
-    from ume_r1_rag.retriever import Retriever
+    from ume_r1_rag.retriever import Retriever, SearchResult
     from ume_r1_rag.types import Think
 
 EXAMPLES = """\b
@@ -116,6 +118,13 @@ def search(
             help="Reason about the first N hits that nobody has reasoned about, keep that, and rank again.",
         ),
     ] = 0,
+    store_reasoning: Annotated[
+        bool,
+        typer.Option(
+            "--reasoning/--no-reasoning",
+            help="With --lazy-gen: store reasonings, and find by their words.",
+        ),
+    ] = True,
     think: ThinkOption = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what the model thought about the question and each hit.")
@@ -145,8 +154,6 @@ def search(
 
     if queries is not None and (query or image or video is not None):
         raise typer.BadParameter("--queries holds the questions: leave QUERY, --image and --video out")
-    if lazy_gen and mode not in ("gen", "fused"):
-        raise typer.BadParameter("--lazy-gen makes gen vectors: use --mode gen or fused with it")
     options: SearchOptions = {
         "fusion": fusion,
         "group_by": group_by,
@@ -158,6 +165,8 @@ def search(
         options["spaces"] = search_input.spaces(spaces)
     if weights is not None:
         options["weights"] = search_input.weights(weights)
+    if lazy_gen and (mode not in ("gen", "fused") or "gen" not in (options.get("spaces") or ["gen"])):
+        raise typer.BadParameter("--lazy-gen makes gen vectors: rank by gen, with --mode gen or fused")
     thinking = budget(think)
     check_target(html, "--html")
     asked = (
@@ -168,14 +177,13 @@ def search(
     # Words are found without any model.
     needs_model = mode != "text" and options.get("spaces") != ["text"]
     with open_index(path, url, collection, tenant) as index:
-        retriever, name = _retriever(index, model, thinking, needs_model, lazy_gen)
-        if lazy_gen:
+        retriever, name = _retriever(index, model, thinking, needs_model)
+        if lazy_gen and retriever.encoder is not None:
+            from ume_r1_rag.ingest import Enricher
+
+            retriever.enricher = Enricher(retriever.encoder, index, store_reasoning=store_reasoning)
             options["lazy_gen"] = lazy_gen
-        try:
-            found = retriever.search_batch([one.asked for one in asked], k, mode, **options)
-        except EncodeErrors as errors:
-            failed = "; ".join(f"{asked[at].shown}: {error}" for at, error in errors.failures)
-            raise InputError(f"{len(errors.failures)} of {len(asked)} questions failed: {failed}") from errors
+        found = _search(retriever, asked, k, mode, options)
         about = f"{name}, {index.count()} documents in {collection}"
     if html is not None:
         search_report.write_page(html, asked, found, about)
@@ -190,7 +198,7 @@ def search(
 
 
 def _retriever(
-    index: QdrantIndex, model: str | None, think: Think | None, needs_model: bool, lazy_gen: int
+    index: QdrantIndex, model: str | None, think: Think | None, needs_model: bool
 ) -> tuple[Retriever, str]:
     """Returns the retriever, and the name of its model."""
     from ume_r1_rag.retriever import Retriever
@@ -200,9 +208,19 @@ def _retriever(
     from ume_r1_rag.cli.model import encoder_for
 
     encoder = encoder_for(index.fingerprint, model, think)
-    options: dict[str, Any] = {}
-    if lazy_gen:
-        from ume_r1_rag.ingest.enrich import Enricher
+    return Retriever(encoder, index), encoder.model
 
-        options["enricher"] = Enricher(encoder, index)
-    return Retriever(encoder, index, **options), encoder.model
+
+def _search(
+    retriever: Retriever, asked: Sequence[Question], k: int, mode: SearchMode, options: SearchOptions
+) -> list[SearchResult]:
+    """Returns the answers.
+
+    Raises:
+        InputError: questions cannot be encoded; each is named.
+    """
+    try:
+        return retriever.search_batch([one.asked for one in asked], k, mode, **options)
+    except EncodeErrors as errors:
+        failed = "; ".join(f"{asked[at].shown}: {error}" for at, error in errors.failures)
+        raise InputError(f"{len(errors.failures)} of {len(asked)} questions failed: {failed}") from errors
