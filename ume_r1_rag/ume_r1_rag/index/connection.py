@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import threading
 import weakref
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MEMORY = ":memory:"
 TIMEOUT_S = 60
+
+_GONE = re.compile(r"Collection .* not found|QdrantLocal instance is closed\..*", re.DOTALL)
 
 # Reentrant: a garbage collection may close an index while another one is being opened.
 _GUARD = threading.RLock()
@@ -84,6 +87,14 @@ class Connection:
                 yield
             except (ApiException, grpc.RpcError, OSError, sqlite3.Error) as error:
                 raise _unavailable(self.location, self.embedded, error) from error
+            except (ValueError, RuntimeError) as error:
+                # Embedded Qdrant has no errors of its own: these two it words so.
+                if not _GONE.fullmatch(str(error)):
+                    raise
+                raise IndexUnavailable(
+                    f"the index in {self.location!r} is closed, or the version that it had open was dropped "
+                    f"({error}): open it again"
+                ) from error
 
     def close(self) -> None:
         """Gives the client back; a second call does nothing."""
