@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -89,18 +88,22 @@ def enrich(
     chosen = filters(filter)
     with open_index(path, url, collection, tenant) as index:
         encoder = encoder_for(index.fingerprint, model, None)
-        with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:
-            report = run(
-                encoder,
-                index,
-                filter=chosen,
-                budget_s=seconds,
-                limit=limit,
-                batch_size=batch_size,
-                store_reasoning=store_reasoning,
-                stop=interrupt.asked,
-                show_progress=sys.stderr.isatty(),
-            )
+        try:
+            with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:
+                report = run(
+                    encoder,
+                    index,
+                    filter=chosen,
+                    budget_s=seconds,
+                    limit=limit,
+                    batch_size=batch_size,
+                    store_reasoning=store_reasoning,
+                    stop=interrupt.asked,
+                    show_progress=sys.stderr.isatty(),
+                )
+        except KeyboardInterrupt:
+            typer.echo("interrupted: what was written stays; the same command goes on from there", err=True)
+            raise typer.Exit(130) from None
     typer.echo(_report(report))
     if report.stopped == "asked":
         raise typer.Exit(130)
