@@ -213,7 +213,7 @@ def test_info_tells_what_a_collection_holds(filled):
     found = json.loads(run("info", "--path", path, "--json").stdout)
     assert found["points"] == 5
     assert found["kinds"] == {"page": 2, "image": 2, "text": 1}
-    assert found["coverage"] == {"disc": 5, "gen": 5}
+    assert found["coverage"] == {"disc": 5, "gen": 5, "text": 5}
     assert found["fingerprint"]["model"] == "nano"
     assert found["fingerprint"]["think"] == "none"
     assert found["bytes"] > 0

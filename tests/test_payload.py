@@ -33,8 +33,9 @@ def embedding(**fields):
     return Embedding(**{"disc": unit, "gen": unit, "fingerprint": "f00", **fields})
 
 
-def built(document=PAGE, **fields):
-    return payload.build(document, embedding(**fields), payload.point_id(document.key))
+def built(document=PAGE, *, tenant=None, store_reasoning=True, **fields):
+    id = payload.point_id(document.key)
+    return payload.build(document, embedding(**fields), id, tenant=tenant, store_reasoning=store_reasoning)
 
 
 def test_our_fields_are_written_and_read_back():
@@ -50,7 +51,7 @@ def test_our_fields_are_written_and_read_back():
         True,
     )
     assert stored["ume_text"] == "Revenue 12"
-    assert stored["ume_fingerprint"] == "f00"
+    assert (stored["ume_fingerprint"], stored["ume_gen_fingerprint"]) == ("f00", "f00")
     assert payload.thumbnail(stored) == b"\xff\xd8thumb"
     hit = payload.hit(stored, "id", 0.5, {"disc": 0.5})
     assert (hit.key, hit.score, hit.scores, hit.id) == ("reports/q3.pdf#page=2", 0.5, {"disc": 0.5}, "id")
@@ -65,7 +66,7 @@ def test_fields_without_a_value_are_left_out():
 
 
 def test_every_field_written_has_a_short_name():
-    stored = built(reasoning="r", summary="s", gen_valid=False, gen_issue="format")
+    stored = built(reasoning="r", summary="s", gen_valid=False, gen_issue="format", tenant="t")
     assert {name for name in stored if name.startswith("ume_")} <= {f"ume_{name}" for name in payload.FIELDS}
 
 
@@ -204,3 +205,69 @@ def test_keys_are_not_parsed_for_the_file_behind_them():
 
 def test_a_foreign_point_goes_by_its_id():
     assert payload.hit({"other": 1}, "the-id").key == "the-id"
+
+
+def test_a_tenant_is_written_where_it_is_looked_for():
+    from ume_r1_rag.index import tenant
+
+    assert tenant.FIELD not in built()
+    for name in ("acme", "\x00", "None"):
+        stored = built(tenant=name)
+        assert stored[tenant.FIELD] == name
+        assert "tenant" not in stored["metadata"]
+        assert tenant.owns(name, stored)
+        assert not tenant.owns(None, stored)
+        assert not tenant.owns("globex", stored)
+    assert tenant.owns(None, built())
+    assert tenant.owns(None, None)
+    assert not tenant.owns("acme", None)
+
+
+def test_reasoning_is_left_out_on_request_and_the_summary_is_not():
+    stored = built(reasoning="a page", summary="a report", store_reasoning=False)
+    assert "a page" not in json.dumps(stored)
+    assert stored["ume_summary"] == "a report"
+
+
+GENERATED = {
+    "summary": "a new one",
+    "reasoning": "newly",
+    "gen_valid": True,
+    "think": 9,
+    "fingerprint": "f00",
+}
+
+
+@pytest.mark.parametrize("store_reasoning", [True, False])
+@pytest.mark.parametrize(
+    "document",
+    [PAGE, replace(PAGE, kind="image", uri="a.png", text=""), replace(PAGE, kind="text", page=None)],
+    ids=["page", "image", "text"],
+)
+def test_a_generation_added_later_makes_the_payload_of_one_made_at_once(document, store_reasoning):
+    earlier = built(document, gen=None, tenant="t")
+    at_once = built(document, **GENERATED, tenant="t", store_reasoning=store_reasoning)
+    added = payload.with_generation(earlier, embedding(**GENERATED), store_reasoning)
+    assert added == at_once
+    # Nor does anything of an earlier generation stay behind.
+    old = built(document, reasoning="old", summary="old", gen_valid=False, gen_issue="format", tenant="t")
+    assert payload.with_generation(old, embedding(**GENERATED), store_reasoning) == at_once
+    assert earlier == built(document, gen=None, tenant="t")
+
+
+def test_a_generation_without_a_summary_leaves_the_content_as_it_is():
+    stored = payload.with_generation(built(gen=None), embedding(summary=" ", gen_issue="token limit"))
+    assert stored["page_content"] == "Revenue 12"
+    assert stored["ume_gen_issue"] == "token limit"
+
+
+def test_metadata_of_the_same_name_survives_a_generation():
+    document = replace(PAGE, metadata={"summary": "mine", "think": "too"})
+    stored = payload.with_generation(built(document, gen=None), embedding(**GENERATED))
+    assert (stored["summary"], stored["think"]) == ("mine", "too")
+
+
+def test_a_foreign_node_does_not_stop_a_generation():
+    for node in ("no json", 3, "[]", None):
+        stored = {**built(gen=None), "_node_content": node}
+        assert payload.with_generation(stored, embedding(**GENERATED))["page_content"] == "a new one"
