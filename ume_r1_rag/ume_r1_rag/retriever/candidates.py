@@ -102,20 +102,29 @@ def gather(index: QdrantIndex, asks: Sequence[Ask], request: Request) -> list[Ca
             for query, space in probes
         ]
     lists = iter(found)
-    return [_exact(index, ask, {space: next(lists) for space in ask.probes}, request) for ask in asks]
+    # Fewer than were asked for are all that share a word.
+    whole = depth if request.group_by is None else 0
+    return [_exact(index, ask, {s: next(lists) for s in ask.probes}, request, whole) for ask in asks]
 
 
 def _exact(
-    index: QdrantIndex, ask: Ask, found: Mapping[SearchSpace, Mapping[str, float]], request: Request
+    index: QdrantIndex,
+    ask: Ask,
+    found: Mapping[SearchSpace, Mapping[str, float]],
+    request: Request,
+    whole: int,
 ) -> Candidates:
+    """Returns the candidates of one query; a list of words that is shorter than ``whole`` is complete."""
     union = {id for ids in found.values() for id in ids}
     scores: dict[str, Mapping[str, float]] = {}
     for space in ask.spaces:
         missing = sorted(union - found[space].keys())
-        scores[space] = {
-            **found[space],
-            **(index.scores(ask.query(space), space, missing) if missing else {}),
-        }
+        rest: Mapping[str, float] = {}
+        if space == "text" and len(found[space]) < whole:
+            rest = dict.fromkeys(missing, 0.0)
+        elif missing:
+            rest = index.scores(ask.query(space), space, missing)
+        scores[space] = {**found[space], **rest}
     if "gen" not in ask.spaces or "disc" in ask.spaces:
         return Candidates(scores)
     if not ask.stands_in:
