@@ -9,10 +9,12 @@ import threading
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from ume_r1_rag.cache import CachedEncoder
 from ume_r1_rag.checkpoints import resolve_model, weights_digest
 from ume_r1_rag.checkpoints.layout import SENTENCE_TRANSFORMERS
+from ume_r1_rag.cli.app import app
 from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
 from ume_r1_rag.errors import BackendError, CheckpointError, ConfigError, EncodeErrors, InputError
 from ume_r1_rag.types import Document, Embedding, Encoder, MultimodalInput
@@ -274,3 +276,70 @@ def test_a_model_from_the_hub_is_named_in_its_fingerprint(hub, encoder):
     assert (found["model"], found["revision"]) == ("st:me/static", COMMIT)
     assert found["weights"] == encoder.fingerprint["weights"]
     assert os.path.isdir(checkpoint.path)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    for name in (*(n for n in os.environ if n.startswith("UME_R1_")), "QDRANT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "circles.txt").write_text("a red circle left of a blue square")
+    (files / "pets.txt").write_text("a cat and a dog")
+
+    def run(name, *arguments):
+        return CliRunner().invoke(app, [name, "--path", str(tmp_path / "index"), *map(str, arguments)])
+
+    run.files = files
+    return run
+
+
+def test_from_files_to_hits_on_the_command_line(command, folder):
+    """Index, search and info with a model that is not UME-R1; what only UME-R1 has is refused."""
+    done = command("index", command.files, "--model", f"st:{folder}")
+    assert done.exit_code == 0, done.output
+    assert "which now holds 2: 2 with disc, 0 with gen" in done.stdout
+    Image.new("RGB", (8, 8)).save(command.files / "a.png")
+    mixed = command("index", command.files, "--model", f"st:{folder}")
+    assert mixed.exit_code == 1
+    assert "reads text, no image" in mixed.stdout
+
+    unnamed = command("search", "red circle")
+    assert unnamed.exit_code == 1
+    assert "pass --model st:DIR" in unnamed.stderr
+    for query, title in (("red circle", "circles.txt"), ("dog", "pets.txt")):
+        found = command("search", query, "--model", f"st:{folder}", "--json")
+        assert found.exit_code == 0, found.output
+        hits = json.loads(found.stdout)["hits"]
+        assert (hits[0]["title"], hits[0]["scores"].keys()) == (title, {"disc", "text"})
+    for arguments, says in (
+        (["search", "dog", "--mode", "gen"], "no gen vectors"),
+        (["search", "dog", "--kind", "page"], "kind='page' is no prompt"),
+        (["search", "dog", "--think", "8"], "--think 8 means nothing"),
+        (["enrich"], "nothing to enrich with"),
+        (["index", command.files, "--mode", "both"], "no gen vectors"),
+        (["index", command.files, "--preset", "paper"], "--preset paper means nothing"),
+    ):
+        refused = command(*arguments, "--model", f"st:{folder}")
+        assert refused.exit_code == 1, (arguments, refused.output)
+        assert says in refused.stderr
+    other = command("search", "dog", "--model", "nano")
+    assert other.exit_code == 1
+    assert "written by another encoder" in other.stderr
+
+
+def test_a_collection_names_its_hub_model(command, hub):
+    assert command("index", command.files, "--model", hub).exit_code == 0
+    found = command("search", "dog", "--json")
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["model"] == "st:me/static"
+    assert json.loads(found.stdout)["hits"][0]["title"] == "pets.txt"
+    assert "st:me/static at 0123" in command("info").stdout
+
+
+def test_embed_shows_what_there_is(folder, monkeypatch):
+    done = CliRunner().invoke(app, ["embed", "a red circle", "--model", f"st:{folder}"])
+    assert done.exit_code == 0, done.output
+    assert "disc 48 dimensions" in done.stdout
+    assert "tokens" not in done.stdout

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ume_r1_rag.cli import bench, doctor, download, embed, enrich, index, info, search, train, world
+from ume_r1_rag.cli import bench, doctor, download, embed, enrich, index, info, reindex, search, train, world
 from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.errors import UmeR1Error
 
@@ -83,6 +83,7 @@ def _group(name: str, help_text: str) -> typer.Typer:
 
 app.command("index", epilog=index.EXAMPLES)(index.index)
 app.command("enrich", epilog=enrich.EXAMPLES)(enrich.enrich)
+app.command("reindex", epilog=reindex.EXAMPLES)(reindex.reindex)
 app.command("search", epilog=search.EXAMPLES)(search.search)
 app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
 app.command("info", epilog=info.EXAMPLES)(info.info)

@@ -1,0 +1,390 @@
+"""The next version of a collection, with another model: built, compared, swapped, rolled back."""
+
+import json
+import signal
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from ume_r1_rag.cli.app import app
+from ume_r1_rag.encoder import digest
+from ume_r1_rag.errors import BackendError, ConfigError, InputError
+from ume_r1_rag.index import QdrantIndex
+from ume_r1_rag.ingest import compare, enrich, ingest, read_questions, reindex
+from ume_r1_rag.ingest.agreement import Question, rank_biased_overlap
+from ume_r1_rag.retriever import Retriever
+from ume_r1_rag.types import MultimodalInput
+
+WORDS = ("apple", "bread", "cedar", "delta", "ember", "flint", "grape", "hazel")
+GENERATED = ("ume_reasoning", "ume_summary", "ume_gen_valid", "ume_think", "ume_gen_fingerprint")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "files"
+    path.mkdir()
+    for word in WORDS:
+        (path / f"{word}.txt").write_text(f"{word} and nothing else")
+    pages = [Image.new("RGB", (100, 140), colour) for colour in ("red", "blue")]
+    pages[0].save(path / "two.pdf", save_all=True, append_images=pages[1:])
+    return path
+
+
+@pytest.fixture
+def old(make_encoder):
+    return make_encoder()
+
+
+@pytest.fixture
+def new(make_encoder):
+    return make_encoder(dimension=48, model="m2")
+
+
+@pytest.fixture
+def index(old, folder):
+    with QdrantIndex(":memory:", fingerprint=old.fingerprint) as index:
+        assert ingest(old, index, folder, "both").indexed == 10
+        yield index
+
+
+def payloads(index):
+    return {hit.key: dict(hit.payload) for hit in index.scroll()}
+
+
+def test_a_build_leaves_the_live_version_alone_and_is_what_indexing_would_have_made(
+    index, new, folder, make_encoder
+):
+    before = payloads(index)
+    report = reindex(index, new, "both", batch_size=3)
+    assert (report.written, report.unchanged, report.missing, report.texts) == (10, 0, 0, 0)
+    assert (report.points, report.tenants, report.complete) == (10, (None,), True)
+    assert payloads(index) == before
+    assert index.physical == "ume_r1--1"
+    target = index.build_next(new.fingerprint)
+    assert target.physical == report.physical == "ume_r1--2"
+    other = make_encoder(dimension=48, model="m2")
+    with QdrantIndex(":memory:", fingerprint=other.fingerprint) as anew:
+        ingest(other, anew, folder, "both")
+        assert payloads(target) == payloads(anew)
+        assert target.coverage() == anew.coverage()
+        query = other.encode_query("grape")
+        assert target.nearest(query.disc, "disc") == pytest.approx(anew.nearest(query.disc, "disc"))
+
+
+def test_an_earlier_models_texts_stay_under_its_name_until_new_ones_are_asked_for(index, old, new):
+    before = payloads(index)
+    report = reindex(index, new)
+    assert (report.written, report.texts) == (10, 10)
+    assert {mode for _, mode, _ in new.calls} == {"disc"}, "nothing is generated silently"
+    target = index.build_next(new.fingerprint)
+    assert target.coverage() == {"disc": 10, "gen": 0, "text": 10}
+    for key, payload in payloads(target).items():
+        assert {name: payload.get(name) for name in GENERATED} == {
+            name: before[key].get(name) for name in GENERATED
+        }
+        assert payload["ume_gen_fingerprint"] == digest(old.fingerprint)
+        assert payload["ume_fingerprint"] == digest(new.fingerprint)
+        assert payload["ume_spaces"] == ["disc", "text"]
+    # Their words are found, though the vector is gone.
+    assert len(target.nearest("summary", "text")) == 10
+
+    index.swap(target)
+    assert enrich(new, index).written == 10
+    assert all(p["ume_gen_fingerprint"] == digest(new.fingerprint) for p in payloads(index).values())
+
+
+def test_an_earlier_models_texts_survive_indexing_again(index, old, new, folder):
+    reindex(index, new)
+    index.swap(index.build_next(new.fingerprint))
+    before = payloads(index)
+    assert ingest(new, index, folder, "disc").unchanged == 10
+    assert ingest(new, index, folder, "disc", force=True).indexed == 10
+    assert payloads(index) == before
+    (folder / "apple.txt").write_text("something else")
+    assert ingest(new, index, folder, "disc").replaced == 1
+    (apple,) = index.retrieve([str(folder / "apple.txt")])
+    assert not set(GENERATED) & set(apple.payload), "they were about another content"
+
+
+def test_a_model_with_disc_alone_takes_over(index, make_encoder):
+    plain = make_encoder(model="m3", spaces=("disc",))
+    with pytest.raises(ConfigError, match="no gen vectors"):
+        reindex(index, plain, "both")
+    assert reindex(index, plain).texts == 10
+    index.swap(index.build_next(plain.fingerprint))
+    found = Retriever(plain, index).search("grape", mode="fused", k=1)
+    assert found.hits[0].payload["ume_title"] == "grape.txt"
+    assert found.hits[0].payload["ume_summary"].startswith("Summary of")
+
+
+def test_a_build_that_was_broken_off_goes_on(index, new, monkeypatch):
+    whole, calls = new.encode_document, []
+
+    def encode(inputs, **options):
+        calls.append(len(inputs))
+        if len(calls) == 3:
+            raise BackendError("gone")
+        return whole(inputs, **options)
+
+    monkeypatch.setattr(new, "encode_document", encode)
+    with pytest.raises(BackendError):
+        reindex(index, new, batch_size=2)
+    monkeypatch.undo()
+    stopped = reindex(index, new, batch_size=2, stop=iter([False, True]).__next__)
+    assert (stopped.written, stopped.unchanged, stopped.complete) == (2, 4, False)
+    assert stopped.physical == "ume_r1--2"
+    new.calls.clear()
+    report = reindex(index, new, batch_size=2)
+    assert (report.written, report.unchanged, report.points, report.complete) == (4, 6, 10, True)
+    assert sum(count for _, _, count in new.calls) == 4
+    assert reindex(index, new).written == 0
+
+
+def test_what_changes_in_the_live_version_meanwhile_is_followed(index, old, new, folder, monkeypatch):
+    """Deleted, changed, new and enriched documents: within one build, and between two."""
+    reindex(index, new)
+    (folder / "apple.txt").unlink()
+    (folder / "bread.txt").write_text("brioche")
+    (folder / "new.txt").write_text("something new")
+    ingest(old, index, folder, "disc", prune=True)
+    whole, done = new.encode_document, []
+
+    def encode(inputs, **options):
+        if not done:
+            done.append(True)
+            (folder / "last.txt").write_text("at the last moment")
+            ingest(old, index, folder / "last.txt", "disc")
+        return whole(inputs, **options)
+
+    monkeypatch.setattr(new, "encode_document", encode)
+    report = reindex(index, new)
+    assert (report.written, report.unchanged, report.removed, report.points) == (3, 8, 1, 11)
+    target = index.build_next(new.fingerprint)
+    assert payloads(target).keys() == payloads(index).keys()
+    (bread,) = target.retrieve([str(folder / "bread.txt")])
+    assert bread.payload["ume_text"] == "brioche"
+    assert "ume_summary" not in bread.payload
+
+    enrich(old, index)
+    assert reindex(index, new).texts == 3
+    (bread,) = target.retrieve([str(folder / "bread.txt")])
+    assert "brioche" in bread.payload["ume_summary"]
+
+
+def test_gone_and_changed_files_are_named_and_missing(index, new, folder):
+    (folder / "apple.txt").unlink()
+    (folder / "bread.txt").write_text("something else")
+    (folder / "two.pdf").write_bytes(b"rubbish")
+    report = reindex(index, new)
+    assert (report.written, report.missing, report.points) == (6, 4, 6)
+    assert sorted(failure.name for failure in report.failures) == [
+        "apple.txt",
+        "bread.txt",
+        "two.pdf#page=1",
+        "two.pdf#page=2",
+    ]
+    assert "is gone" in next(f.reason for f in report.failures if f.title == "apple.txt")
+
+
+def test_all_tenants_are_carried_over_and_kept_apart(old, new, folder, monkeypatch):
+    with QdrantIndex(":memory:", fingerprint=old.fingerprint) as index:
+        parts = {"a": "apple.txt", "b": "bread.txt", None: "cedar.txt"}
+        for tenant, name in parts.items():
+            own = QdrantIndex(client=index.client, fingerprint=old.fingerprint, tenant=tenant)
+            ingest(old, own, [folder / name, folder / "delta.txt"], "both")
+        (folder / "apple.txt").unlink()
+        report = reindex(index, new)
+        assert (report.written, report.missing, report.tenants) == (5, 1, (None, "a", "b"))
+        index.swap(index.build_next(new.fingerprint))
+        for tenant, name in parts.items():
+            own = QdrantIndex(client=index.client, tenant=tenant)
+            expected = {"delta.txt"} if tenant == "a" else {name, "delta.txt"}
+            assert {hit.payload["ume_title"] for hit in own.scroll()} == expected
+            assert {hit.payload.get("ume_tenant") for hit in own.scroll()} == {tenant}
+        with pytest.raises(ConfigError, match="without tenant"):
+            reindex(QdrantIndex(client=index.client, tenant="a"), new)
+
+
+def test_rolling_back_brings_the_old_version_and_its_gen_back(index, old, new):
+    before, covered = payloads(index), index.coverage()
+    reindex(index, new)
+    index.swap(index.build_next(new.fingerprint))
+    assert index.fingerprint["model"] == "m2"
+    assert index.rollback() == "ume_r1--1"
+    index.check(old.fingerprint)
+    assert (payloads(index), index.coverage()) == (before, covered)
+
+
+def test_reasoning_need_not_be_carried_over(index, new):
+    reindex(index, new, store_reasoning=False)
+    stored = payloads(index.build_next(new.fingerprint)).values()
+    assert all("ume_summary" in one and "ume_reasoning" not in one for one in stored)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("abc", "abc", 1.0),
+        ("abc", "def", 0.0),
+        # By hand, p = 0.9: A = 0, 1, 2/3; 2/3 * 0.729 + 1/9 * (0 + 0.81 + 2/3 * 0.729).
+        ("abc", "bad", 0.63),
+        ("", "", 1.0),
+        ("a", "", 0.0),
+    ],
+)
+def test_rank_biased_overlap(one, other, expected):
+    assert rank_biased_overlap(one, other) == pytest.approx(expected)
+
+
+def test_two_versions_are_compared_each_with_its_own_encoder(index, old, new, folder):
+    reindex(index, new)
+    before, after = Retriever(old, index), Retriever(new, index.build_next(new.fingerprint))
+    questions = [Question(MultimodalInput(word), gold=f"{word}.txt") for word in WORDS]
+    same = compare(before, before, questions, k=3)
+    assert (same.questions, same.overlap, same.rbo, same.same_first) == (8, 1.0, pytest.approx(1), 8)
+    found = compare(before, after, [*questions, Question(MultimodalInput("and nothing"))], k=3)
+    assert (found.questions, found.space, found.k, found.gold) == (9, "disc", 3, 8)
+    assert (found.hit_before, found.hit_after) == (8, 8)
+    assert found.same_first >= 8
+    assert 0 < found.overlap < 1
+    assert 0 < found.rbo < 1
+    old._fail = lambda one: InputError("no") if one.images else None
+    picture = Question(MultimodalInput(images=(Image.new("RGB", (9, 9)),)))
+    assert compare(before, after, [*questions, picture]).left_out == 1
+    with pytest.raises(ConfigError, match="1 were left out"):
+        compare(before, after, [picture])
+
+
+def test_questions_are_read_from_a_file(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    lines = [
+        "a plain question",
+        "",
+        json.dumps({"text": "x", "image": None, "kind": "page", "gold": "q3.pdf", "page": 2}),
+        json.dumps({"text": "", "image": "a.png", "gold": "shapes.png", "page": None, "id": 7}),
+    ]
+    file = tmp_path / "questions.jsonl"
+    file.write_text("\n".join(lines))
+    plain, page, picture = read_questions(file)
+    assert plain == Question(MultimodalInput("a plain question"))
+    assert (page.kind, page.gold) == ("page", "q3.pdf#page=2")
+    assert page.is_answered_by("/data/q3.pdf#page=2")
+    assert not page.is_answered_by("/data/q3.pdf#page=1")
+    assert not page.is_answered_by("/data/other-q3.pdf#page=2")
+    assert not plain.is_answered_by("")
+    assert picture.input.images == (tmp_path / "a.png",)
+    for bad, says in (
+        ("{", "line 1"),
+        ('{"kind": "poem", "text": "x"}', "poem"),
+        ('{"image": "b"}', "exist"),
+    ):
+        file.write_text(bad)
+        with pytest.raises(InputError, match=says):
+            list(read_questions(file))
+    with pytest.raises(InputError, match="cannot be read"):
+        list(read_questions(tmp_path / "absent"))
+
+
+@pytest.fixture
+def command(tmp_path, folder, old, new, monkeypatch):
+    """Runs ``ume-r1`` on an index in a folder, made with the old encoder; the new one is called ``new``."""
+    for name in ("QDRANT_URL", "UME_R1_PATH", "UME_R1_COLLECTION", "UME_R1_TENANT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("ume_r1_rag.cli.model.load_encoder", lambda *_, **__: new)
+    monkeypatch.setattr("ume_r1_rag.cli.model.encoder_for", lambda *_: old)
+    path = tmp_path / "index"
+    with QdrantIndex(path, fingerprint=old.fingerprint) as index:
+        ingest(old, index, folder, "both")
+
+    def run(*arguments, input=None):
+        return CliRunner().invoke(app, ["reindex", "--path", str(path), *map(str, arguments)], input=input)
+
+    run.path = path
+    return run
+
+
+def live(command):
+    with QdrantIndex(command.path) as index:
+        return index.physical, len(index.versions())
+
+
+def test_the_command_builds_compares_swaps_and_goes_back(command, tmp_path):
+    questions = tmp_path / "questions.jsonl"
+    lines = [json.dumps({"text": word, "gold": f"{word}.txt", "kind": "page"}) for word in WORDS]
+    questions.write_text("\n".join(lines))
+    done = command("--to", "new", "--queries", questions)
+    assert done.exit_code == 0, done.output
+    shown = done.stdout.splitlines()
+    assert shown[0] == "built      ume_r1--2: 10 documents"
+    assert shown[1].startswith("written    10 in ")
+    assert shown[2].startswith("kept       10 reasonings and summaries of the earlier model")
+    assert shown[3] == "compared   8 questions by disc"
+    assert shown[7] == "  hit@1       8 of 8 now, 8 after"
+    assert shown[8] == "not swapped: the same command with --yes makes ume_r1--2 live"
+    assert live(command) == ("ume_r1--1", 2)
+
+    done = command("--to", "new", "--yes")
+    assert done.exit_code == 0
+    assert "written    0 in " in done.stdout
+    assert ", 10 were there" in done.stdout
+    assert "live       ume_r1 is ume_r1--2 now, with model m2" in done.stdout
+    assert live(command) == ("ume_r1--2", 2)
+    assert command("--rollback").stdout == "live       ume_r1 is ume_r1--1 again, with model m1\n"
+    again = command("--rollback")
+    assert again.exit_code == 1
+    assert "no earlier version" in again.stderr
+    assert live(command) == ("ume_r1--1", 2)
+
+    assert command("--drop-old", input="n\n").exit_code == 1
+    assert live(command)[1] == 2
+    assert command("--drop-old", "--yes").stdout == "dropped    ume_r1--2\n"
+    assert command("--drop-old").stdout.startswith("nothing to drop")
+    assert live(command) == ("ume_r1--1", 1)
+
+
+def test_the_command_does_not_swap_what_lacks_documents_unless_told_to(command, folder):
+    (folder / "apple.txt").unlink()
+    done = command("--to", "new", "--yes")
+    assert done.exit_code == 1
+    assert "failed     1 and would be missing\n  apple.txt" in done.stdout
+    assert "not swapped: 1 documents would be missing" in done.stdout
+    assert live(command)[0] == "ume_r1--1"
+    done = command("--to", "new", "--yes", "--allow-missing")
+    assert done.exit_code == 1, "the loss is still said"
+    assert live(command)[0] == "ume_r1--2"
+
+
+def test_the_command_asks_for_tenants_questions_in_their_own_part(command, folder, old, tmp_path):
+    with QdrantIndex(command.path, tenant="a") as own:
+        ingest(old, own, folder / "apple.txt", "disc")
+    questions = tmp_path / "questions.txt"
+    questions.write_text("apple\nbread\n")
+    done = command("--to", "new", "--queries", questions, "--tenant", "a", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "tenants    1\n" in done.stdout
+    assert "overlap@10  1.00" in done.stdout, "a tenant with one document"
+    with QdrantIndex(command.path, tenant="a") as own:
+        assert (own.physical, own.count()) == ("ume_r1--2", 1)
+
+
+def test_ctrl_c_stops_a_build_that_goes_on_later(command, new, monkeypatch):
+    whole = new.encode_document
+
+    def encode(*arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(new, "encode_document", encode)
+    done = command("--to", "new", "--batch-size", 4, "--yes")
+    assert done.exit_code == 130
+    assert "built      ume_r1--2: 4 documents so far" in done.stdout
+    assert live(command)[0] == "ume_r1--1"
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--rollback", "--drop-old"], ["--to", "x", "--rollback"]])
+def test_the_command_does_one_thing(command, arguments):
+    done = command(*arguments)
+    assert done.exit_code == 2
+    assert "give one of" in done.stderr

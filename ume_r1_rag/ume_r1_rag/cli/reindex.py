@@ -1,0 +1,246 @@
+"""``ume-r1 reindex``: another model for a collection, built beside it, compared, swapped in."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ume_r1_rag.cli.options import (
+    DEFAULT_COLLECTION,
+    BatchOption,
+    CollectionOption,
+    PathOption,
+    PresetOption,
+    StorageOption,
+    ThinkOption,
+    UrlOption,
+    budget,
+)
+from ume_r1_rag.cli.screen import clean
+from ume_r1_rag.types import Encoder, Mode
+
+if TYPE_CHECKING:
+    from ume_r1_rag.index import QdrantIndex
+    from ume_r1_rag.ingest import Agreement, ReindexReport
+
+EXAMPLES = """\b
+Examples:
+  ume-r1 reindex --to zhibinlan/UME-R1-7B --queries questions.txt
+  ume-r1 reindex --to st:models/static-retrieval --yes
+  ume-r1 reindex --to new-nano --mode both         # have the new model reason about everything, too
+  ume-r1 reindex --rollback
+  ume-r1 reindex --drop-old
+"""
+
+
+def reindex(
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="MODEL", help="The new model, named as in `ume-r1 index`.", show_default=False
+        ),
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            "--queries",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Questions to compare by: one a line, or JSON objects with text, image, kind, gold, page.",
+        ),
+    ] = None,
+    mode: Annotated[
+        Mode, typer.Option("--mode", help="Which vectors. With disc, stored reasonings are kept as they are.")
+    ] = "disc",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: swap, or drop.")] = False,
+    allow_missing: Annotated[
+        bool,
+        typer.Option("--allow-missing", help="Swap even if documents could not be taken over."),
+    ] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the version before.")] = False,
+    drop_old: Annotated[
+        bool, typer.Option("--drop-old", help="Delete the versions that are live no more.")
+    ] = False,
+    think: ThinkOption = None,
+    preset: PresetOption = "serving",
+    batch_size: BatchOption = 16,
+    storage: StorageOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="The present model, for --queries. Default: the one the collection names.",
+            show_default=False,
+        ),
+    ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(
+            "--tenant",
+            metavar="NAME",
+            envvar="UME_R1_TENANT",
+            help="Whose documents --queries is asked of; all tenants' are taken over.",
+            show_default=False,
+        ),
+    ] = None,
+    path: PathOption = None,
+    url: UrlOption = None,
+    collection: CollectionOption = DEFAULT_COLLECTION,
+) -> None:
+    """Build a collection anew with another model, compare the two, and swap.
+
+    The documents are read again from their files; the live version answers meanwhile and is kept until
+    --drop-old. The same command goes on where it was broken off. Files that are gone or have changed are
+    named, the exit status is then 1, and nothing is swapped without --allow-missing.
+    """
+    if sum((to is not None, rollback, drop_old)) != 1:
+        raise typer.BadParameter("give one of --to, --rollback and --drop-old")
+    from ume_r1_rag.cli.store import open_index, storage_of
+
+    if to is None:
+        with open_index(path, url, collection) as index:
+            _roll_back(index) if rollback else _drop(index, yes)
+        return
+    from ume_r1_rag.cli.interrupt import Interrupt
+    from ume_r1_rag.cli.model import encoder_for, load_encoder
+    from ume_r1_rag.ingest import read_questions
+    from ume_r1_rag.ingest import reindex as build
+
+    kept, thinking = storage_of(storage), budget(think) or "full"
+    questions = list(read_questions(queries)) if queries is not None else []
+    with open_index(path, url, collection) as index:
+        encoder = load_encoder(to, preset, thinking, batch_size=batch_size)
+        try:
+            with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:
+                report = build(
+                    index,
+                    encoder,
+                    mode,
+                    storage=kept,
+                    batch_size=batch_size,
+                    stop=interrupt.asked,
+                    show_progress=sys.stderr.isatty(),
+                )
+        except KeyboardInterrupt:
+            typer.echo("interrupted: what was written stays; the same command goes on from there", err=True)
+            raise typer.Exit(130) from None
+        typer.echo(_report(report, index))
+        if not report.complete:
+            raise typer.Exit(130)
+        target = index.build_next(encoder.fingerprint, kept)
+        if questions:
+            from ume_r1_rag.ingest import compare
+            from ume_r1_rag.retriever import Retriever
+
+            before = encoder_for(index.fingerprint, model, None)
+            pair = [
+                Retriever(one, _seen_by(version, tenant))
+                for one, version in ((before, index), (encoder, target))
+            ]
+            typer.echo(_comparison(compare(pair[0], pair[1], questions)))
+        _swap(index, target, encoder, report, yes=yes, allow_missing=allow_missing)
+    if report.missing:
+        raise typer.Exit(1)
+
+
+def _seen_by(version: QdrantIndex, tenant: str | None) -> QdrantIndex:
+    if tenant is None:
+        return version
+    from ume_r1_rag.index import QdrantIndex
+
+    number = int(version.physical.rpartition("--")[2])
+    return QdrantIndex(client=version.client, collection=version.collection, tenant=tenant, version=number)
+
+
+def _report(report: ReindexReport, index: QdrantIndex) -> str:
+    from ume_r1_rag.cli.index_report import failed_lines
+
+    already = f", {report.unchanged} were there" if report.unchanged else ""
+    state = f"{report.points} documents" if report.complete else f"{report.points} documents so far"
+    lines = [
+        f"built      {clean(report.physical)}: {state}",
+        f"written    {report.written} in {report.seconds:.1f} s{already}",
+    ]
+    if report.removed:
+        lines.append(f"removed    {report.removed} that {clean(index.physical)} no longer has")
+    tenants = [tenant for tenant in report.tenants if tenant is not None]
+    if tenants:
+        lines.append(f"tenants    {len(tenants)}")
+    if report.texts:
+        lines.append(
+            f"kept       {report.texts} reasonings and summaries of the earlier model, as words; their gen "
+            "vectors are of no use to the new one"
+        )
+    if report.flagged:
+        issues = ", ".join(f"{issue} {count}" for issue, count in sorted(report.flagged.items()))
+        lines.append(f"flagged    {sum(report.flagged.values())} generations: {issues}")
+    lines += failed_lines(report.missing, report.failures, "and would be missing")
+    if not report.complete:
+        lines.append("stopped    interrupted; the same command goes on from there")
+    return "\n".join(lines)
+
+
+def _comparison(found: Agreement) -> str:
+    left = f"; {found.left_out} left out, which one of the models cannot read" if found.left_out else ""
+    lines = [
+        f"compared   {found.questions} questions by {found.space}{left}",
+        f"  overlap@{found.k}  {found.overlap:.2f} of the first {found.k} hits are the same",
+        f"  agreement   {found.rbo:.2f} rank-biased overlap, 1 for equal rankings",
+        f"  first hit   the same for {found.same_first} of {found.questions}",
+    ]
+    if found.gold:
+        lines.append(f"  hit@1       {found.hit_before} of {found.gold} now, {found.hit_after} after")
+    return "\n".join(lines)
+
+
+def _swap(
+    index: QdrantIndex,
+    target: QdrantIndex,
+    encoder: Encoder,
+    report: ReindexReport,
+    *,
+    yes: bool,
+    allow_missing: bool,
+) -> None:
+    """Makes the new version live, if the user wants it."""
+    name, before = clean(index.collection), clean(index.physical)
+    if report.missing and not allow_missing:
+        typer.echo(
+            f"not swapped: {report.missing} documents would be missing; index them again first (or prune "
+            "them), or give --allow-missing"
+        )
+        return
+    if not yes and not sys.stdin.isatty():
+        typer.echo(f"not swapped: the same command with --yes makes {clean(target.physical)} live")
+        return
+    if not yes and not typer.confirm(f"make {clean(target.physical)} live in place of {before}?"):
+        typer.echo("not swapped")
+        return
+    index.swap(target)
+    model = clean(encoder.fingerprint.get("model", "-"))
+    typer.echo(f"live       {name} is {clean(index.physical)} now, with model {model}")
+    typer.echo(f"           --rollback goes back to {before}, --drop-old deletes it")
+
+
+def _roll_back(index: QdrantIndex) -> None:
+    physical = index.rollback()
+    model = clean(index.fingerprint.get("model", "-"))
+    typer.echo(f"live       {clean(index.collection)} is {clean(physical)} again, with model {model}")
+
+
+def _drop(index: QdrantIndex, yes: bool) -> None:
+    old = [one for one in index.versions() if one.retired and not one.live]
+    if not old:
+        typer.echo(f"nothing to drop: {clean(index.physical)} is the only version that was ever live")
+        return
+    names = ", ".join(clean(one.physical) for one in old)
+    if not yes:
+        typer.confirm(f"delete {names}, for all tenants and for good?", abort=True)
+    index.drop_old()
+    typer.echo(f"dropped    {names}")
