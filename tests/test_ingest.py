@@ -1,241 +1,37 @@
-"""Ingestion: folders of good and bad files, with a fake encoder."""
+"""Ingestion: what is encoded and written, what is left alone, what is reported; with a cheap encoder."""
 
-import os
-from io import BytesIO
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from made_files import text_pdf, write_clip, write_pdf
+from PIL import Image
 
-from ume_r1_rag.errors import ConfigError, IndexMismatch, InputError
+from ume_r1_rag.encoder.fingerprint import digest
+from ume_r1_rag.errors import ConfigError, IndexMismatch, IndexUnavailable, InputError
 from ume_r1_rag.index import QdrantIndex
-from ume_r1_rag.ingest import MAX_TEXT_BYTES, Failure, Progress, Skipped, documents, ingest
-from ume_r1_rag.types import Document, Embedding
-
-D = 4
-
-
-class FakeEncoder:
-    """The same vector for everything; refuses texts that say so."""
-
-    dimension = D
-    spaces = ("disc", "gen")
-    fingerprint = {"model": "fake", "dimension": D, "think": "full"}  # noqa: RUF012
-    max_image_pixels = 64 * 64
-
-    def __init__(self):
-        self.windows = []
-
-    def encode_document(self, inputs, mode="disc", **options):
-        assert options == {"on_error": "return"}
-        self.windows.append(list(inputs))
-        return [self.encode(one, mode) for one in inputs]
-
-    encode_query = encode_document
-
-    def encode(self, one, mode):
-        if one.text and "refuse" in one.text:
-            return InputError("refused")
-        vector = np.ones(D, np.float32) / 2
-        if one.text and "nan" in one.text:
-            vector = vector * np.nan
-        return Embedding(vector if mode != "gen" else None, vector if mode != "disc" else None)
-
-
-def write_pdf(path, pages):
-    sheets = []
-    for number in range(pages):
-        sheet = Image.new("RGB", (200, 300), "white")
-        ImageDraw.Draw(sheet).text((20, 20), f"page {number + 1}", fill="black")
-        sheets.append(sheet)
-    sheets[0].save(path, save_all=True, append_images=sheets[1:])
-
-
-def write_clip(path, frames=6, rate=3):
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=rate)
-        stream.width = stream.height = 64
-        for number in range(frames):
-            picture = Image.new("RGB", (64, 64), (40 * number, 0, 0))
-            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
-        container.mux(stream.encode())
-
-
-def name(item):
-    """What a person calls a document: its title, with the page."""
-    return item.title if item.page is None else f"{item.title}#page={item.page}"
+from ume_r1_rag.ingest import Failure, Progress, ingest, opened, windows
+from ume_r1_rag.types import Embedding
 
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "sub").mkdir()
-    write_pdf(tmp_path / "b.pdf", 3)
-    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.PNG")
-    Image.new("RGB", (40, 30), "blue").save(tmp_path / "sub" / "z.jpg")
-    write_clip(tmp_path / "sub" / "clip.mp4")
-    (tmp_path / "notes.md").write_text("# Notes\n", encoding="utf-8")
-    (tmp_path / "data.bin").write_bytes(b"\0")
-    (tmp_path / ".hidden.txt").write_text("hidden")
-    return tmp_path
-
-
-def test_each_kind_of_file_becomes_its_documents(folder):
-    items = list(documents(folder))
-    found = {name(item): item for item in items if isinstance(item, Document)}
-    assert list(found) == [
-        "a.PNG", "b.pdf#page=1", "b.pdf#page=2", "b.pdf#page=3", "notes.md", "sub/clip.mp4", "sub/z.jpg",
-    ]  # fmt: skip
-    assert [item.key for item in found.values()] == [f"{folder.resolve()}/{shown}" for shown in found]
-    assert {item.document for item in found.values() if item.page} == {f"{folder.resolve()}/b.pdf"}
-    assert [item.uri for item in items if isinstance(item, Skipped)] == [str(folder / "data.bin")]
-    assert [item.kind for item in found.values()] == ["image", *["page"] * 3, "text", "clip", "image"]
-
-    picture, page, text, clip = (found[k] for k in ("a.PNG", "b.pdf#page=2", "notes.md", "sub/clip.mp4"))
-    assert picture.input.images == (folder / "a.PNG",)
-    assert picture.input.instruction == "Represent the given image."
-    assert picture.title == "a.PNG"
-    assert picture.thumbnail.startswith(b"\xff\xd8")
-    assert page.input.instruction == "Understand the content of the provided document image."
-    assert page.input.text is None
-    assert (page.page, page.uri, page.title) == (2, str(folder / "b.pdf"), "b.pdf")
-    assert text.input.instruction is None
-    assert text.input.text == text.text == "# Notes\n"
-    assert clip.input.video == folder / "sub" / "clip.mp4"
-    assert clip.input.instruction == "Understand the content of the provided video."
-    assert clip.span_s == pytest.approx((0.0, 2.0), abs=0.01)
-    assert clip.thumbnail.startswith(b"\xff\xd8")
-    assert all(len(item.content_hash) == 64 for item in found.values())
-
-
-def test_pages_are_rendered_within_the_limit_and_bear_their_text(tmp_path):
-    stream = b"BT /F1 24 Tf 72 700 Td (Revenue 42) Tj ET"
-    (tmp_path / "text.pdf").write_bytes(_pdf_with(stream))
-    (page,) = documents(tmp_path / "text.pdf", max_page_pixels=10_000)
-    assert page.key == f"{tmp_path.resolve()}/text.pdf#page=1"
-    assert page.text == "Revenue 42"
-    (image,) = page.input.images
-    assert image.width * image.height <= 10_000
-    assert max(Image.open(BytesIO(page.thumbnail)).size) > max(image.size)
-    with pytest.raises(ConfigError, match="max_page_pixels=0"):
-        documents(tmp_path, max_page_pixels=0)
-
-
-def test_broken_files_are_failures_and_the_others_go_on(folder):
-    (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
-    (folder / "bad.pdf").write_bytes(b"%PDF-1.7 rubbish")
-    (folder / "bad.mp4").write_bytes(b"rubbish" * 100)
-    (folder / "blank.txt").write_text(" \n")
-    (folder / "empty.jpg").write_bytes(b"")
-    (folder / "huge.txt").write_bytes(b"x" * (MAX_TEXT_BYTES + 1))
-    (folder / "latin.txt").write_bytes(b"caf\xe9")
-    items = list(documents(folder))
-    failed = {item.title: item.error for item in items if isinstance(item, Failure)}
-    assert set(failed) == {"bad.png", "bad.pdf", "bad.mp4", "blank.txt", "empty.jpg", "huge.txt"}
-    assert all(isinstance(error, InputError) for error in failed.values())
-    found = {item.title + str(item.page): item for item in items if isinstance(item, Document)}
-    assert len(found) == 8
-    assert found["latin.txtNone"].text == "caf\ufffd"
-
-
-def test_one_bad_page_does_not_cost_the_others(folder, monkeypatch):
-    from ume_r1_rag.media import PdfPages
-
-    render = PdfPages.render
-
-    def breaks(self, page, max_pixels):
-        if page == 2:
-            raise ZeroDivisionError("odd page")
-        return render(self, page, max_pixels)
-
-    monkeypatch.setattr(PdfPages, "render", breaks)
-    first, second, third = documents(folder / "b.pdf")
-    assert (name(first), name(third)) == ("b.pdf#page=1", "b.pdf#page=3")
-    assert isinstance(second, Failure)
-    assert second.title == "b.pdf#page=2"
-    assert second.key == f"{folder.resolve()}/b.pdf#page=2"
-    assert "ZeroDivisionError: odd page" in str(second.error)
-
-
-def test_symlink_loops_end_and_odd_files_are_named(folder):
-    (folder / "sub" / "up").symlink_to(folder, target_is_directory=True)
-    (folder / "self").symlink_to(folder / "self")
-    (folder / "gone.png").symlink_to(folder / "nowhere.png")
-    (folder / "copy.png").symlink_to(folder / "a.PNG")
-    os.mkfifo(folder / "pipe.txt")
-    items = list(documents(folder))
-    keys = [item.key for item in items if isinstance(item, Document)]
-    assert len(keys) == len(set(keys)) == 7
-    reasons = {Path(item.uri).name: item.reason for item in items if isinstance(item, Skipped)}
-    assert reasons == {
-        "copy.png": "a second path to a file that was read already",
-        "data.bin": "unknown extension '.bin'",
-        "gone.png": "a link that leads nowhere",
-        "self": "a link that leads nowhere",
-        "pipe.txt": "neither a file nor a folder",
-    }
-
-
-def test_names_that_are_no_unicode_get_a_key_all_the_same(tmp_path):
-    name = os.fsdecode(b"caf\xe9.txt")
-    try:
-        (tmp_path / name).write_text("coffee")
-    except OSError:
-        pytest.skip("this file system knows only Unicode")
-    (item,) = documents(tmp_path)
-    assert item.key == f"{tmp_path.resolve()}/" + r"caf\udce9.txt"
-    (item.uri + item.title).encode()
-
-
-def test_files_given_themselves_go_by_their_name(folder):
-    found = [item.title for item in documents([folder / "sub" / "z.jpg", str(folder / "notes.md")])]
-    assert found == ["z.jpg", "notes.md"]
-    (failure,) = documents(folder / "absent.pdf")
-    assert isinstance(failure, Failure)
-    assert "does not exist" in str(failure.error)
-
-
-def test_files_of_one_name_in_two_folders_are_two_documents(folder, encoder, index):
-    (folder / "other").mkdir()
-    (folder / "other" / "z.jpg").write_bytes((folder / "sub" / "z.jpg").read_bytes())
-    for place in ("other", "sub"):
-        ingest(encoder, index, folder / place, "disc")
-    hits = list(index.scroll({"kind": "image"}))
-    assert {hit.key for hit in hits} == {f"{folder.resolve()}/{place}/z.jpg" for place in ("other", "sub")}
-    assert {hit.payload["ume_title"] for hit in hits} == {"z.jpg"}
-
-
-def test_a_file_is_one_document_whichever_way_it_is_reached(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    (folder / "latest").symlink_to(folder / "sub" / "z.jpg")
-    (folder / "linked").symlink_to(folder / "sub", target_is_directory=True)
-    ways = ["latest", "sub/z.jpg", folder / "linked" / "z.jpg", folder / "sub" / ".." / "sub" / "z.jpg"]
-    unknown, found, *again = documents(ways)
-    assert isinstance(unknown, Skipped)
-    assert isinstance(found, Document)
-    assert [item.reason for item in again] == ["a second path to a file that was read already"] * 2
-    assert {next(documents(way)).key for way in ways[1:]} == {found.key}
-
-
-def test_documents_stream(folder, monkeypatch):
-    from ume_r1_rag.media import PdfPages
-
-    rendered = []
-    render = PdfPages.render
-    monkeypatch.setattr(
-        PdfPages, "render", lambda self, page, pixels: rendered.append(page) or render(self, page, pixels)
-    )
-    stream = documents(folder / "b.pdf")
-    assert rendered == []
-    next(stream)
-    assert set(rendered) == {1}
+    root = tmp_path / "files"
+    (root / "sub").mkdir(parents=True)
+    write_pdf(root / "b.pdf", 3)
+    Image.new("RGB", (40, 30), "red").save(root / "a.png")
+    Image.new("RGB", (40, 30), "blue").save(root / "sub" / "z.jpg")
+    write_clip(root / "sub" / "clip.mp4")
+    (root / "notes.md").write_text("# Notes\n", encoding="utf-8")
+    (root / "data.bin").write_bytes(b"\0")
+    return root
 
 
 @pytest.fixture
-def encoder():
-    return FakeEncoder()
+def encoder(make_encoder):
+    return make_encoder()
 
 
 @pytest.fixture
@@ -244,77 +40,369 @@ def index(encoder):
         yield index
 
 
-def test_ingest_writes_all_that_can_be_and_reports_the_rest(folder, encoder, index):
+def titles(index, **fields):
+    return sorted(
+        f"{hit.payload['ume_title']}{hit.key.partition('#')[1]}{hit.key.partition('#')[2]}"
+        for hit in index.scroll(fields or None)
+    )
+
+
+def encoded(encoder):
+    """How many documents were encoded since it was asked last."""
+    count = sum(number for _, _, number in encoder.calls)
+    encoder.calls.clear()
+    return count
+
+
+def test_ingest_writes_all_that_can_be_and_reports_the_rest(folder, make_encoder):
     (folder / "bad.png").write_bytes(b"rubbish")
     (folder / "refused.txt").write_text("refuse me")
     (folder / "nan.txt").write_text("nan")
+
+    class Encoder(make_encoder):
+        def _one(self, one, wanted, think):
+            made = super()._one(one, wanted, think)
+            return Embedding(made.disc * np.nan, made.gen) if one.text == "nan" else made
+
+    encoder = Encoder(fail=lambda one: InputError("refused") if one.text == "refuse me" else None)
     seen = []
-    report = ingest(encoder, index, folder, batch_size=4, progress=seen.append)
-    assert report.indexed == index.count() == 7
-    assert sorted(one.title for one in report.failed) == ["bad.png", "nan.txt", "refused.txt"]
-    assert all(isinstance(one.error, InputError) for one in report.failed)
-    assert [Path(one.uri).name for one in report.skipped] == ["data.bin"]
-    assert report.seconds > 0
-    assert index.coverage() == {"disc": 7, "gen": 7}
-    assert seen[-1] == Progress(7, 3, 1, f"{folder.resolve()}/sub/z.jpg")
-    assert max(map(len, encoder.windows)) <= 4
-    (hit,) = index.retrieve([f"{folder.resolve()}/b.pdf#page=2"])
-    assert (hit.payload["ume_document"], hit.payload["ume_page"]) == (f"{folder.resolve()}/b.pdf", 2)
-    assert len(hit.payload["ume_content_hash"]) == 64
-    assert "ume_metadata" not in hit.payload
+    with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as index:
+        report = ingest(encoder, index, folder, batch_size=4, progress=seen.append)
+        assert report.indexed == index.count() == 7
+        assert dict(report.kinds) == {"page": 3, "image": 2, "clip": 1, "text": 1}
+        assert (report.failed, report.ok) == (3, False)
+        assert sorted((one.name, one.error) for one in report.failures) == [
+            ("bad.png", "InputError"), ("nan.txt", "InputError"), ("refused.txt", "InputError"),
+        ]  # fmt: skip
+        assert dict(report.skipped) == {"unknown extension '.bin'": 1}
+        assert index.coverage() == {"disc": 7, "gen": 7, "text": 7}
+        assert seen[-1] == Progress(7, 0, 3, 1, f"{folder.resolve()}/sub/z.jpg")
+        assert [one.indexed for one in seen] == sorted(one.indexed for one in seen)
+        assert max(number for _, _, number in encoder.calls) == 4
+        assert 0 < report.encode_s < report.seconds
+        (hit,) = index.retrieve([f"{folder.resolve()}/b.pdf#page=2"])
+        assert (hit.payload["ume_document"], hit.payload["ume_page"]) == (f"{folder.resolve()}/b.pdf", 2)
 
 
-def test_pages_are_rendered_as_large_as_the_encoder_can_see(folder, encoder, index):
-    ingest(encoder, index, folder / "b.pdf", "disc")
-    assert index.coverage() == {"disc": 3, "gen": 0}
-    for one in encoder.windows[0]:
+def test_pages_are_rendered_and_videos_sampled_as_the_encoder_can_see(folder, encoder, index):
+    ingest(encoder, index, folder, "disc")
+    assert index.coverage()["gen"] == 0
+    pages = [one for one in encoder.seen if (one.instruction or "").endswith("document image.")]
+    assert len(pages) == 3
+    for one in pages:
         assert one.images[0].width * one.images[0].height <= encoder.max_image_pixels
-    assert len(index.retrieve([f"{folder.resolve()}/b.pdf#page=1"])[0].payload["ume_thumbnail"]) > 100
+    (clip,) = [one for one in encoder.seen if one.video is not None]
+    assert len(clip.video) == encoder.max_video_frames
 
 
-def test_a_second_run_changes_nothing(folder, encoder, index):
-    assert ingest(encoder, index, folder).indexed == ingest(encoder, index, folder).indexed == index.count()
+def test_what_is_unchanged_is_left_alone(folder, encoder, index):
+    assert ingest(encoder, index, folder).indexed == encoded(encoder) == 7
+    report = ingest(encoder, index, folder)
+    assert (report.indexed, report.unchanged, report.ok, encoded(encoder)) == (0, 7, True, 0)
+    forced = ingest(encoder, index, folder, force=True)
+    assert (forced.indexed, forced.replaced, forced.unchanged, encoded(encoder)) == (7, 7, 0, 7)
 
 
-def test_what_cannot_work_is_refused_at_once(folder, encoder, index):
-    with pytest.raises(ConfigError, match="batch_size=0"):
-        ingest(encoder, index, folder, batch_size=0)
-    with pytest.raises(ConfigError, match="mode='all'"):
-        ingest(encoder, index, folder, "all")
-    encoder.fingerprint = {**encoder.fingerprint, "think": "none"}
+def test_a_touched_file_is_unchanged_and_a_changed_one_is_replaced(folder, encoder, index):
+    ingest(encoder, index, folder)
+    encoded(encoder)
+    (folder / "a.png").touch()
+    (folder / "notes.md").write_text("# Other notes\n")
+    report = ingest(encoder, index, folder)
+    assert (report.indexed, report.replaced, report.unchanged, encoded(encoder)) == (1, 1, 6, 1)
+    (hit,) = index.scroll({"kind": "text"})
+    assert hit.payload["ume_text"] == "# Other notes\n"
+
+
+def test_a_shorter_file_loses_its_stale_parts_before_its_new_ones_are_written(folder, encoder, index):
+    ingest(encoder, index, folder)
+    write_pdf(folder / "b.pdf", 2, "other")
+    seen = []
+    upsert = index.upsert
+    index.upsert = lambda *of, **options: seen.append(titles(index, kind="page")) or upsert(*of, **options)
+    report = ingest(encoder, index, folder, batch_size=1)
+    assert (report.replaced, report.removed) == (2, 1)
+    assert seen[0] == ["b.pdf#page=1", "b.pdf#page=2"]
+    assert titles(index, kind="page") == ["b.pdf#page=1", "b.pdf#page=2"]
+    assert index.count() == 6
+
+
+@pytest.mark.parametrize(("first", "then"), [(9, 2), (2, 9)])
+def test_a_video_that_is_cut_otherwise_leaves_no_old_segments(tmp_path, encoder, index, first, then):
+    write_clip(tmp_path / "talk.mp4", frames=6, rate=1)
+    ingest(encoder, index, tmp_path, "disc", segment_s=first)
+    report = ingest(encoder, index, tmp_path, "disc", segment_s=then)
+    parts = {2: [f"talk.mp4#clip={number}" for number in (1, 2, 3)], 9: ["talk.mp4"]}
+    assert titles(index) == parts[then]
+    assert report.removed == len(parts[first])
+
+
+def test_stale_parts_are_found_though_the_first_part_never_was_stored(tmp_path, index, make_encoder):
+    """A page that fails stands among the failures, and so tells that there is more."""
+    pages = [Image.new("RGB", (100, 100), colour) for colour in ("red", "white", "white")]
+    pages[0].save(tmp_path / "x.pdf", save_all=True, append_images=pages[1:])
+
+    def refuses(one):
+        red = one.images and one.images[0].getpixel((50, 50))[1] < 100
+        return InputError("too red") if red else None
+
+    strict = make_encoder(fail=refuses)
+    report = ingest(strict, index, tmp_path)
+    assert (report.indexed, [one.name for one in report.failures]) == (2, ["x.pdf#page=1"])
+    pages[0].save(tmp_path / "x.pdf")
+    ingest(strict, index, tmp_path)
+    assert titles(index) == [], "pages 2 and 3 are no more, and page 1 fails still"
+
+
+def test_vectors_that_are_wanted_besides_are_added_and_others_kept(folder, encoder, index):
+    ingest(encoder, index, folder, "disc")
+    assert ingest(encoder, index, folder, "disc").indexed == 0
+    report = ingest(encoder, index, folder, "both")
+    assert (report.indexed, report.replaced, report.removed) == (7, 7, 0)
+    assert index.coverage() == {"disc": 7, "gen": 7, "text": 7}
+    assert ingest(encoder, index, folder, "disc").indexed == 0
+    assert index.coverage()["gen"] == 7
+
+
+def test_an_upgrade_does_not_search_the_whole_index_for_stale_parts(folder, encoder, index, monkeypatch):
+    """That costs a scan of an embedded collection for each file, and is for changed files alone."""
+    asked = []
+    stored_parts = QdrantIndex.stored_parts
+    monkeypatch.setattr(
+        QdrantIndex, "stored_parts", lambda self, key: asked.append(Path(key).name) or stored_parts(self, key)
+    )
+    ingest(encoder, index, folder, "disc")
+    ingest(encoder, index, folder, "both")
+    ingest(encoder, index, folder, "both", force=True)
+    assert asked == []
+    write_pdf(folder / "b.pdf", 2, "other")
+    (folder / "notes.md").write_text("other")
+    ingest(encoder, index, folder, "both")
+    assert asked == ["b.pdf"]
+
+
+def test_a_broken_off_file_goes_on_where_it_was(tmp_path, make_encoder):
+    write_pdf(tmp_path / "x.pdf", 6)
+    encoder = make_encoder()
+
+    class Dies(make_encoder):
+        def encode_document(self, inputs, mode="disc", **options):
+            if len(self.calls) == 2:
+                raise RuntimeError("out of memory")
+            return super().encode_document(inputs, mode, **options)
+
+    with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as index:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            ingest(Dies(), index, tmp_path, batch_size=2)
+        assert index.count() == 4, "what was encoded is written"
+        report = ingest(encoder, index, tmp_path, batch_size=2)
+        assert (report.indexed, report.replaced, report.unchanged) == (2, 0, 4)
+
+
+def test_another_encoders_vectors_do_not_count_as_up_to_date(folder, make_encoder):
+    encoder = make_encoder()
+    with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as index:
+        ingest(encoder, index, folder / "a.png")
+        (hit,) = index.scroll()
+        stored = index.stored([hit.key])[hit.key]
+        assert (stored.fingerprint, stored.gen_fingerprint) == (digest(encoder.fingerprint),) * 2
+        for field in ("ume_fingerprint", "ume_gen_fingerprint"):
+            index.client.set_payload(index.physical, {field: "of another"}, points=[hit.id])
+            assert ingest(encoder, index, folder / "a.png").replaced == 1
+        assert ingest(encoder, index, folder / "a.png").unchanged == 1
+
+
+def test_reasoning_that_is_not_to_be_stored_is_nowhere(folder, encoder, index):
+    import json
+
+    def everything():
+        return json.dumps([hit.payload for hit in index.scroll()])
+
+    ingest(encoder, index, folder, "both", store_reasoning=False)
+    assert encoder.seen
+    assert index.coverage()["gen"] == 7
+    assert "It shows" not in everything(), "every reasoning of this encoder begins so"
+    words = [index.nearest("shows", "text", 10)]
+    assert words == [{}]
+    ingest(encoder, index, folder, "both", force=True)
+    assert everything().count("It shows") >= 7
+    assert len(index.nearest("shows", "text", 10)) == 7
+
+
+def test_what_cannot_work_is_refused_at_once(folder, index, make_encoder, encoder):
+    for wrong, says in (
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"mode": "all"}, "mode='all'"),
+        ({"segment_s": 0}, "segment_s=0"),
+        ({"max_page_pixels": 0}, "max_page_pixels=0"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            ingest(encoder, index, folder, **wrong)
+    with pytest.raises(ConfigError, match="no paths are given"):
+        ingest(encoder, index)
+    with pytest.raises(ConfigError, match="has no gen vectors"):
+        ingest(make_encoder(spaces=["disc"]), index, folder, "both")
     with pytest.raises(IndexMismatch, match="think"):
-        ingest(encoder, index, folder)
-    assert encoder.windows == []
+        ingest(make_encoder(think="none"), index, folder)
+    assert encoder.calls == []
+    assert index.count() == 0
 
 
-def test_an_encoder_that_fails_as_such_ends_the_run_and_keeps_what_was_written(folder, encoder, index):
+# Threads
+
+
+def test_reading_encoding_and_writing_overlap(tmp_path, index, encoder, monkeypatch):
+    """Each takes its time; together they take that of one, and a bit."""
+    for number in range(12):
+        (tmp_path / f"{number}.txt").write_text(f"text {number}")
+    pause, spans = 0.05, {"read": [], "encode": [], "write": []}
+
+    def slow(function, stage):
+        def slowed(*of, **options):
+            began = time.monotonic()
+            time.sleep(pause)
+            result = function(*of, **options)
+            spans[stage].append((began, time.monotonic(), threading.current_thread().name))
+            return result
+
+        return slowed
+
+    monkeypatch.setattr(opened._Text, "read", slow(opened._Text.read, "read"))
+    encoder.encode_document = slow(encoder.encode_document, "encode")
+    index.upsert = slow(index.upsert, "write")
+    ingest(encoder, index, tmp_path, "disc", batch_size=1)
+    for stage, name in (("read", "ume-r1 reading"), ("encode", "MainThread"), ("write", "ume-r1 writing")):
+        assert {thread for *_, thread in spans[stage]} == {name}
+
+    def overlapping(one, other):
+        return sum(a[0] < b[1] and b[0] < a[1] for a in spans[one] for b in spans[other])
+
+    assert overlapping("read", "encode") >= 6
+    assert overlapping("encode", "write") >= 6
+    assert overlapping("read", "write") >= 6
+    assert "ume-r1 reading" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_no_more_than_a_few_windows_are_held(tmp_path, index, encoder, monkeypatch):
+    from ume_r1_rag.media import PdfPages
+
+    write_pdf(tmp_path / "x.pdf", 40)
+    rendered, ahead = [], []
+    render = PdfPages.render
+    monkeypatch.setattr(
+        PdfPages,
+        "render",
+        lambda self, page, pixels: rendered.append(page) or render(self, page, pixels),
+    )
     encode = encoder.encode_document
 
-    def dies(inputs, **options):
-        if encoder.windows:
-            raise RuntimeError("out of memory")
+    def slow(inputs, **options):
+        time.sleep(0.05)
+        ahead.append(max(rendered) - sum(number for *_, number in encoder.calls))
         return encode(inputs, **options)
 
-    encoder.encode_document = dies
-    with pytest.raises(RuntimeError, match="out of memory"):
-        ingest(encoder, index, folder, batch_size=2)
-    assert index.count() == 2
+    encoder.encode_document = slow
+    ingest(encoder, index, tmp_path, "disc", batch_size=4)
+    assert 8 <= max(ahead) <= 12, "one encoded, one waiting, one in the making"
 
 
-def _pdf_with(content):
-    """A PDF of one page, small enough to be read here."""
-    font = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
-    objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R "
-        b"/Resources << /Font << /F1 " + font + b" >> >> >>",
-        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content),
-    ]
-    out, offsets = b"%PDF-1.4\n", []
-    for number, one in enumerate(objects, start=1):
-        offsets.append(len(out))
-        out += b"%d 0 obj\n%s\nendobj\n" % (number, one)
-    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    end = b"trailer\n<< /Size 5 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % len(out)
-    return out + b"xref\n0 5\n0000000000 65535 f \n" + table + end
+def test_large_pictures_close_a_window_early(tmp_path, index, encoder, monkeypatch):
+    monkeypatch.setattr(windows, "MAX_PIXELS", 5000)
+    for number in range(5):
+        Image.new("RGB", (50, 50), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    ingest(encoder, index, tmp_path, "disc")
+    assert [number for *_, number in encoder.calls] == [2, 2, 1]
+
+
+def test_ctrl_c_ends_all_threads_and_keeps_what_was_encoded(tmp_path, index, encoder):
+    for number in range(50):
+        (tmp_path / f"{number:02}.txt").write_text(f"text {number}")
+    encode = encoder.encode_document
+
+    def interrupted(inputs, **options):
+        if len(encoder.calls) == 3:
+            raise KeyboardInterrupt
+        return encode(inputs, **options)
+
+    encoder.encode_document = interrupted
+    before = set(threading.enumerate())
+    with pytest.raises(KeyboardInterrupt):
+        ingest(encoder, index, tmp_path, "disc", batch_size=5)
+    assert set(threading.enumerate()) == before
+    assert index.count() == 15
+    encoder.encode_document = encode
+    assert ingest(encoder, index, tmp_path, "disc").indexed == 35
+
+
+def test_an_index_that_fails_ends_the_run_with_its_error(tmp_path, index, encoder):
+    for number in range(50):
+        (tmp_path / f"{number:02}.txt").write_text(f"text {number}")
+
+    def gone(*of, **options):
+        raise IndexUnavailable("disk full")
+
+    before = set(threading.enumerate())
+    stored = index.stored
+    for method in ("upsert", "stored"):
+        setattr(index, method, gone)
+        with pytest.raises(IndexUnavailable, match="disk full"):
+            ingest(encoder, index, tmp_path, "disc", batch_size=5)
+        assert set(threading.enumerate()) == before
+        index.stored = stored
+    assert len(encoder.calls) <= 4, "not all of it was encoded for nothing"
+
+
+def test_a_progress_that_fails_ends_the_run(folder, index, encoder):
+    def fails(progress):
+        raise ZeroDivisionError
+
+    before = set(threading.enumerate())
+    with pytest.raises(ZeroDivisionError):
+        ingest(encoder, index, folder, progress=fails)
+    assert set(threading.enumerate()) == before
+
+
+def test_many_files_without_work_show_progress_too(tmp_path, index, encoder, monkeypatch):
+    monkeypatch.setattr(windows, "MAX_NOTES", 10)
+    for number in range(35):
+        (tmp_path / f"{number}.bin").touch()
+    seen = []
+    ingest(encoder, index, tmp_path, progress=seen.append)
+    assert [one.skipped for one in seen] == [10, 20, 30, 35]
+
+
+def test_a_report_holds_a_bounded_number_of_failures_and_reasons(tmp_path, index, encoder, monkeypatch):
+    from ume_r1_rag.ingest import pipeline, report
+
+    monkeypatch.setattr(pipeline, "MOST_FAILURES", 3)
+    monkeypatch.setattr(report, "MOST_REASONS", 4)
+    for number in range(9):
+        (tmp_path / f"{number}.png").write_bytes(b"rubbish")
+        (tmp_path / f"{number}.x{number}").touch()
+    found = ingest(encoder, index, tmp_path, batch_size=2)
+    assert (found.failed, len(found.failures)) == (9, 3)
+    assert all(isinstance(one, Failure) for one in found.failures)
+    assert sum(found.skipped.values()) == 9
+    assert len(found.skipped) == 5
+    assert found.skipped["other reasons"] == 5
+
+
+# Tenants
+
+
+def test_a_tenants_files_are_its_own(folder, encoder):
+    with QdrantIndex(":memory:", fingerprint=encoder.fingerprint, tenant="a") as mine:
+        others = QdrantIndex(client=mine.client, fingerprint=encoder.fingerprint, tenant="b")
+        (folder / "bad.png").write_bytes(b"rubbish")
+        assert ingest(encoder, mine, folder).indexed == 7
+        assert others.count() == 0
+        report = ingest(encoder, others, folder)
+        assert (report.indexed, report.unchanged) == (7, 0)
+        assert [one.attempts for one in report.failures] == [1]
+        assert mine.count() == others.count() == 7
+
+
+def test_text_pdfs_bear_their_text(tmp_path, index, encoder):
+    (tmp_path / "x.pdf").write_bytes(text_pdf(["Revenue 42", "Costs 17"]))
+    ingest(encoder, index, tmp_path, "disc")
+    assert len(index.nearest("revenue 42", "text", 5)) == 1

@@ -1,0 +1,158 @@
+"""Stages: threads before and behind the caller's, and how they end."""
+
+import threading
+import time
+
+import pytest
+
+from ume_r1_rag.ingest.stages import Ahead, Behind
+
+
+def threads():
+    return {thread.name for thread in threading.enumerate()}
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.005)
+
+
+def test_ahead_makes_a_bounded_number_of_items_in_its_own_thread():
+    made = []
+
+    def items():
+        for number in range(20):
+            made.append((number, threading.current_thread().name))
+            yield number
+
+    with Ahead(items(), 2, "reader") as ahead:
+        wait_until(lambda: len(made) == 3)
+        time.sleep(0.05)
+        assert len(made) == 3, "two that wait, and one in the making"
+        got = []
+        for number in ahead:
+            got.append(number)
+            assert len(made) <= number + 4
+    assert got == list(range(20))
+    assert {name for _, name in made} == {"reader"}
+    assert "reader" not in threads()
+
+
+def test_ahead_raises_where_it_is_iterated_after_the_items_before():
+    def items():
+        yield 1
+        raise ValueError("broken")
+
+    got = []
+    with Ahead(items(), 5, "reader") as ahead, pytest.raises(ValueError, match="broken"):
+        got.extend(ahead)
+    assert got == [1]
+    assert "reader" not in threads()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_ahead_ends_with_its_context_and_closes_the_generator_in_its_thread(error):
+    closed = []
+
+    def items():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.append(threading.current_thread().name)
+
+    def run():
+        with Ahead(items(), 2, "reader") as ahead:
+            next(iter(ahead))
+            raise error
+
+    with pytest.raises(error):
+        run()
+    assert closed == ["reader"]
+    assert "reader" not in threads()
+
+
+def test_behind_works_in_order_in_its_own_thread_and_waits_for_room():
+    gate, begun, done = threading.Semaphore(0), [], []
+
+    def work(item):
+        begun.append((item, threading.current_thread().name))
+        gate.acquire()
+        done.append(item)
+        return item * 10
+
+    with Behind(work, 1, "writer") as behind:
+        behind.put(1)
+        wait_until(lambda: begun)
+        behind.put(2)
+        blocked = threading.Thread(target=behind.put, args=[3])
+        blocked.start()
+        blocked.join(0.05)
+        assert blocked.is_alive(), "one in work and one that waits are all there is room for"
+        gate.release(3)
+        blocked.join()
+    assert list(behind.outcomes()) == [10, 20, 30]
+    assert list(behind.outcomes()) == []
+    assert begun == [(1, "writer"), (2, "writer"), (3, "writer")]
+    assert "writer" not in threads()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_behind_finishes_what_it_was_given_when_the_caller_fails(error):
+    done = []
+
+    def work(item):
+        time.sleep(0.02)
+        done.append(item)
+
+    def run():
+        with Behind(work, 5, "writer") as behind:
+            for item in range(3):
+                behind.put(item)
+            raise error
+
+    with pytest.raises(error):
+        run()
+    assert done == [0, 1, 2]
+    assert "writer" not in threads()
+
+
+def test_behind_raises_at_the_next_put_and_does_nothing_more():
+    done = []
+
+    def work(item):
+        done.append(item)
+        raise OSError("disk full")
+
+    def run():
+        with Behind(work, 1, "writer") as behind:
+            while True:
+                behind.put(len(done))
+
+    with pytest.raises(OSError, match="disk full"):
+        run()
+    assert done == [0]
+    assert "writer" not in threads()
+
+
+def test_behind_raises_when_it_is_left_at_the_latest():
+    def work(item):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"), Behind(work, 1, "writer") as behind:
+        behind.put(1)
+
+
+def test_the_callers_own_error_is_the_one_that_is_raised():
+    def work(item):
+        raise OSError("disk full")
+
+    def run():
+        with Behind(work, 1, "writer") as behind:
+            behind.put(1)
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        run()
