@@ -74,7 +74,7 @@ def test_the_ten_lines_run_as_they_stand(tmp_path, monkeypatch, capsys):
     assert found.mode == "fused"
     assert {Path(hit.key.partition("#")[0]).name for hit in found.hits} <= files
     for hit in found.hits:
-        assert set(hit.scores) == {"disc", "gen"}
+        assert set(hit.scores) == {"disc", "gen", "text"}
         assert f"\n{hit.key} {round(hit.score, 3)} " in said
     summaries = [hit.payload.get("ume_summary") for hit in found.hits]
     assert any(summaries)
