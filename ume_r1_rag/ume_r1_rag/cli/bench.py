@@ -1,4 +1,4 @@
-"""``ume-r1 bench world``: hit@1 per family of the world."""
+"""``ume-r1 bench``: hit@1 on the world; the index beside plain qdrant-client."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ Examples:
   ume-r1 bench world --model nano                                  # makes the test split by itself
   ume-r1 bench world --data runs/test --model nano --limit 50
   ume-r1 bench world --data runs/test --model nano --families page_read,clip_event --control blank
+"""
+
+INDEX_EXAMPLES = """\b
+Examples:
+  ume-r1 bench index                                       # minutes: writes and searches 61,000 points
+  ume-r1 bench index --sizes 1000 --pages 0                # stores alone, no model
+  ume-r1 bench index --sizes 10000 --dimension 3584 --out figures.json
 """
 
 
@@ -85,3 +92,69 @@ def world(
     typer.echo(report.table())
     if not report.ok:
         raise typer.Exit(1)
+
+
+def index(
+    sizes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sizes", metavar="N,...", help="Points of the stores.", show_default="1000,10000,50000"
+        ),
+    ] = None,
+    dimension: Annotated[
+        int, typer.Option("--dimension", min=2, help="Length of a vector; UME-R1-2B has 1536.")
+    ] = 1536,
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Searches of each kind.")] = 50,
+    pages: Annotated[
+        int, typer.Option("--pages", min=0, help="PDF pages to ingest; 0 leaves that out, and the model.")
+    ] = 200,
+    model_cost_ms: Annotated[
+        float,
+        typer.Option(
+            "--model-cost-ms",
+            min=0.001,
+            help="What a page is taken to cost UME-R1-2B. The default is from the paper: 20 inputs a second.",
+        ),
+    ] = 50.0,
+    path: Annotated[
+        Path | None,
+        typer.Option(
+            "--path",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Where folders are made, and removed again.",
+            show_default="the system's temporary folder",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of points, queries and pages.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.json", dir_okay=False, help="Write the figures.")
+    ] = None,
+) -> None:
+    """Measure the index beside plain qdrant-client doing the same, in one run, by turns.
+
+    Writes and searches of random vectors, with memory and ratios; then ingestion with nano and at the cost of
+    a 2B model, with the share of time that passes outside of the model. Embedded stores only. Ratios are of
+    times: 2 means that we take twice as long.
+    """
+    check_target(out, "--out")
+    from ume_r1_rag.cli.model import needs, quiet
+
+    with needs("bench"):
+        quiet()
+        from ume_r1_bench.index_bench import SIZES, Options, run_index_bench
+
+        given = Options(
+            _numbers(sizes) if sizes else SIZES, dimension, queries, pages, model_cost_ms, path, seed
+        )
+        report = run_index_bench(given, out, progress=sys.stderr.isatty())
+    typer.echo(report.table())
+
+
+def _numbers(texts: list[str]) -> list[int]:
+    parts = [part.strip() for text in texts for part in text.split(",")]
+    wrong = [part for part in parts if not (part.isascii() and part.isdigit() and int(part))]
+    if wrong:
+        raise typer.BadParameter(f"{wrong[0]!r} is no number of points", param_hint="'--sizes'")
+    return [int(part) for part in parts]

@@ -1,0 +1,1 @@
+"""Ingestion beside its model: how much of the time passes outside of it."""
