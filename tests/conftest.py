@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,6 +42,35 @@ def nano_encoder():
 def make_encoder():
     """Makes cheap encoders: ``make_encoder(dimension=32, model="m1", spaces=…, fail=…)``."""
     return HashEncoder
+
+
+@pytest.fixture
+def qdrant_app():
+    """A Qdrant REST interface over loopback, with a key; it shows the wire and no server, see its module."""
+    from qdrant_app import QdrantApp
+
+    with QdrantApp(api_key="a key") as app:
+        yield app
+        assert app.broken == []
+
+
+@pytest.fixture(params=["embedded", "loopback", "server"])
+def store(request):
+    """A place for indexes, in each of three kinds; see ``stores.py``."""
+    from qdrant_client import QdrantClient
+    from stores import Store
+
+    if request.param == "server" and not os.environ.get("QDRANT_URL"):
+        pytest.skip("needs a Qdrant server: set QDRANT_URL, and QDRANT_API_KEY if it has a key")
+    if request.param == "loopback":
+        app = request.getfixturevalue("qdrant_app")
+        store = Store("loopback", app, url=app.url, api_key=app.api_key)
+    elif request.param == "embedded":
+        store = Store("embedded", client=QdrantClient(":memory:"))
+    else:
+        store = Store("server")  # which is found as users have it found: by the environment
+    yield store
+    store.clear()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,167 @@
+"""An HTTP server over loopback that fails when it is told to; what it answers is for others to say."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import struct
+import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+How = Literal["503", "429", "reset", "silent close"]
+
+
+@dataclass
+class Request:
+    """A request as it came."""
+
+    method: str
+    path: str
+    size: int
+
+
+@dataclass
+class Failure:
+    """What goes wrong with the next requests that match.
+
+    Attributes:
+        how: an answer that is an error, a connection that is reset without one, or a connection that is
+            closed after a proper answer, as an idle one is.
+        path: a pattern that is searched for in the request's path.
+        times: with how many requests.
+        after: whether the request is carried out before it fails.
+    """
+
+    how: How
+    path: str = ""
+    times: int = 1
+    after: bool = False
+
+
+class Loopback:
+    """A server at ``url`` within a ``with`` block; it can stop in between and start again.
+
+    Attributes:
+        requests: every request, in order.
+        port: where it listens, or listened last; 0 before.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.port = 0
+        self._failures: list[Failure] = []
+        self._open: set[socket.socket] = set()
+        self._server: ThreadingHTTPServer | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def answer(self, request: Request, body: bytes, key: str | None) -> tuple[int, bytes]:
+        """Returns a status and a body."""
+        raise NotImplementedError
+
+    def error(self, message: str) -> bytes:
+        """Returns the body of an error."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        handler = type("Handler", (_Handler,), {"loopback": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Is gone: hangs up, and listens no more."""
+        if self._server is None:
+            return
+        self._server.shutdown()
+        self._server.server_close()
+        self._server = None
+        for connection in list(self._open):
+            _reset(connection)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def fail(self, how: How, path: str = "", times: int = 1, after: bool = False) -> None:
+        """Says what is to go wrong, see ``Failure``."""
+        self._failures.append(Failure(how, path, times, after))
+
+    def _failure(self, request: Request) -> Failure | None:
+        for failure in self._failures:
+            if failure.times and re.search(failure.path, request.path):
+                failure.times -= 1
+                return failure
+        return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    loopback: Loopback
+    protocol_version = "HTTP/1.1"  # connections are kept, as by any server
+
+    def setup(self) -> None:
+        super().setup()
+        self.loopback._open.add(self.connection)
+
+    def finish(self) -> None:
+        self.loopback._open.discard(self.connection)
+        with contextlib.suppress(OSError, ValueError):  # it was reset
+            super().finish()
+
+    def serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        request = Request(self.command, urlsplit(self.path).path, len(body))
+        self.loopback.requests.append(request)
+        failure = self.loopback._failure(request)
+        status, content = 503, self.loopback.error("Service internal error: told to")
+        if failure is None or failure.after or failure.how == "silent close":
+            bearer = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+            status, content = self.loopback.answer(
+                request, body, self.headers.get("api-key") or bearer or None
+            )
+        how = None if failure is None else failure.how
+        if how == "reset":
+            self.close_connection = True
+            _reset(self.connection)
+            return
+        if how in ("503", "429"):
+            status, content = int(how), self.loopback.error("told to fail")
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        if how == "429":
+            self.send_header("Retry-After", "7")
+        self.end_headers()
+        self.wfile.write(content)
+        if how == "silent close":
+            self.close_connection = True
+
+    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = serve  # noqa: N815 - http.server's names
+
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except OSError:  # the other end is gone
+            self.close_connection = True
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+def _reset(connection: socket.socket) -> None:
+    """Ends a connection so that the other end gets an error, and not an end."""
+    with contextlib.suppress(OSError):  # it is gone already
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.shutdown(socket.SHUT_RD)
+    connection.close()
