@@ -157,7 +157,7 @@ class IndexReport:
 
     def _writing(self) -> str:
         lines = [
-            _head("Writing, points/s", "memory"),
+            _head("Writing, points/s and peak memory"),
             f"{'':<30}{'ours':>12}{'plain':>12}{'time ratio':>13}{'ours MiB':>14}{'plain MiB':>14}",
         ]
         lines += [
@@ -172,10 +172,10 @@ class IndexReport:
         tables = []
         for points in dict.fromkeys(one.points for one in self.searching):
             lines = [
-                _head(f"Searching {points:,} points, ms", "extra MiB   same"),
+                _head(f"Searching {points:,} points, ms"),
                 (
-                    f"{'':<24}{'ours p50':>10}{'p95':>9}{'plain p50':>12}{'p95':>9}"
-                    f"{'ratio p50':>11}{'p95':>6}{'ours':>7}{'plain':>7}"
+                    f"{'':<21}{'ours p50':>10}{'p95':>9}{'plain p50':>12}{'p95':>9}"
+                    f"{'ratio p50':>11}{'p95':>6}{'+MiB':>7}{'plain':>7}{'same':>6}"
                 ),
             ]
             rows = {one.kind: one for one in self.searching if one.points == points}
@@ -185,7 +185,7 @@ class IndexReport:
                 one = rows[kind]
                 mine, theirs = ([cost.at(50), cost.at(95)] for cost in (one.ours, one.plain))
                 lines.append(
-                    f"{_SHOWN[kind]:<24}{mine[0]:>10.2f}{mine[1]:>9.2f}{theirs[0]:>12.2f}{theirs[1]:>9.2f}"
+                    f"{_SHOWN[kind]:<21}{mine[0]:>10.2f}{mine[1]:>9.2f}{theirs[0]:>12.2f}{theirs[1]:>9.2f}"
                     f"{mine[0] / theirs[0]:>11.2f}{mine[1] / theirs[1]:>6.2f}"
                     f"{_mib(one.ours.mib):>7}{_mib(one.plain.mib):>7}{one.same:>6.0%}"
                 )
@@ -201,7 +201,7 @@ class IndexReport:
         if not self.ingesting:
             return ""
         lines = [
-            _head(f"Ingesting {self.ingesting[0].pages} PDF pages, disc", "memory"),
+            _head(f"Ingesting {self.ingesting[0].pages} PDF pages, disc, and peak memory"),
             f"{'':<36}{'pages/s':>9}{'outside model':>16}{'= preparing':>13}{'+ waiting':>11}{'MiB':>9}",
         ]
         for one in self.ingesting:
@@ -230,8 +230,8 @@ class IndexReport:
         )
 
 
-def _head(title: str, right: str) -> str:
-    return f"{title} {right:─>{_WIDTH - len(title) - 1}}".replace("─" + right, f" {right}")
+def _head(title: str) -> str:
+    return f"{title} ".ljust(_WIDTH, "─")
 
 
 def _mib(value: float | None) -> str:
