@@ -24,6 +24,9 @@ _LONGEST = 200
 REPLACES = "ume_replaces"
 """The metadata field that names the version which was live before this one."""
 
+LAST = "ume_last_version"
+"""The metadata field that holds the highest number there was when versions were dropped."""
+
 RETIRED = "ume_retired"
 """The metadata field that says that a version was live once and is no more."""
 
@@ -83,6 +86,13 @@ def numbers(client: QdrantClient, collection: str) -> list[int]:
     pattern = re.compile(re.escape(collection) + r"--([1-9][0-9]*)")
     found = (pattern.fullmatch(one.name) for one in client.get_collections().collections)
     return sorted(int(match[1]) for match in found if match)
+
+
+def next_number(client: QdrantClient, collection: str) -> int:
+    """Returns the number of the next version to be made."""
+    live = resolve(client, collection)
+    last = 0 if live is None else _metadata(client, live).get(LAST)
+    return max([*numbers(client, collection), last if isinstance(last, int) else 0]) + 1
 
 
 def resolve(client: QdrantClient, collection: str) -> str | None:
@@ -203,6 +213,9 @@ def drop_old(client: QdrantClient, collection: str) -> list[str]:
     names = [version_name(collection, number) for number in numbers(client, collection)]
     # A crash within `swap` may have left the version that was replaced without its mark.
     old = [n for n in names if n != live and (n == replaced or _metadata(client, n).get(RETIRED))]
+    if old:
+        # A number is used once: whoever still has a dropped version open must not find another in its place.
+        client.update_collection(live, metadata={LAST: numbers(client, collection)[-1]})
     for physical in old:
         client.delete_collection(physical)
     return old

@@ -20,6 +20,8 @@ from ume_r1_rag.errors import ConfigError, IndexAbsent, IndexLocked, IndexUnavai
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
+    from ume_r1_rag.index.postings import Postings
+
 MEMORY = ":memory:"
 TIMEOUT_S = 60
 
@@ -34,19 +36,28 @@ _FOLDERS: dict[tuple[int, str], _Holder] = {}
 """The folders that this process has open, by process (a fork has its own) and real path."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class _Holder:
     """A client that was opened here.
 
     Attributes:
         client: the client.
-        users: how many connections use it.
+        users: how many connections close it with the last of them.
         folder: where it stands in ``_FOLDERS``, if it does.
+        postings: of its collections, by physical name; None once the client was given away.
     """
 
     client: QdrantClient
     users: int = 0
     folder: tuple[int, str] | None = None
+    postings: dict[str, Postings] | None = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Can be found by its client from now on."""
+        _HOLDERS[id(self.client)] = self
+
+
+_HOLDERS: weakref.WeakValueDictionary[int, _Holder] = weakref.WeakValueDictionary()
 
 
 @dataclass(slots=True)
@@ -57,20 +68,33 @@ class Connection:
         client: the client.
         location: where it leads, as a user would name it, without a password.
         embedded: whether it runs in this process, by exact search, instead of on a server.
-        holder: who closes the client with its last connection; None if it was given and stays open.
+        owned: whether it was opened here, so that it is closed with the last connection that owns it.
+        holder: what such connections share; None for a client that was opened elsewhere.
     """
 
     client: QdrantClient
     location: str
     embedded: bool
+    owned: bool = False
     holder: _Holder | None = None
     _open: bool = field(default=True, repr=False)
 
     def __post_init__(self) -> None:
         """Counts itself among the client's users."""
-        if self.holder is not None:
+        if self.owned and self.holder is not None:
             with _GUARD:
                 self.holder.users += 1
+
+    @property
+    def postings(self) -> dict[str, Postings] | None:
+        """The words of an embedded client's collections, by physical name; None if others may write there."""
+        return self.holder.postings if self.embedded and self.holder is not None else None
+
+    def expose(self) -> QdrantClient:
+        """Returns the client for others, who may write by other means from now on."""
+        if self.holder is not None:
+            self.holder.postings = None
+        return self.client
 
     @contextmanager
     def use(self) -> Iterator[None]:
@@ -100,7 +124,7 @@ class Connection:
         """Gives the client back; a second call does nothing."""
         with _GUARD:
             was_open, self._open = self._open, False
-            if self.holder is None or not was_open:
+            if self.holder is None or not self.owned or not was_open:
                 return
             self.holder.users -= 1
             if self.holder.users:
@@ -162,7 +186,7 @@ def _embedded(path: str, create: bool) -> Connection:
 
     if path == MEMORY:
         client = QdrantClient(MEMORY)
-        return Connection(client, MEMORY, embedded=True, holder=_Holder(client))
+        return Connection(client, MEMORY, embedded=True, owned=True, holder=_Holder(client))
     if not create and not Path(path, "meta.json").exists():
         raise IndexAbsent(f"path={path!r} holds no index: make one first, e.g. with `ume-r1 index`")
     key = (os.getpid(), os.path.realpath(path))
@@ -170,7 +194,7 @@ def _embedded(path: str, create: bool) -> Connection:
         holder = _FOLDERS.get(key)
         if holder is None:
             holder = _FOLDERS[key] = _Holder(_open_folder(path), folder=key)
-        return Connection(holder.client, path, embedded=True, holder=holder)
+        return Connection(holder.client, path, embedded=True, owned=True, holder=holder)
 
 
 def _open_folder(path: str) -> QdrantClient:
@@ -213,7 +237,7 @@ def _remote(url: str, api_key: str | None, prefer_grpc: bool) -> Connection:
         client = QdrantClient(
             url=url, api_key=api_key, timeout=TIMEOUT_S, check_compatibility=False, prefer_grpc=prefer_grpc
         )
-        connection = Connection(client, describe_url(url), embedded=False, holder=_Holder(client))
+        connection = Connection(client, describe_url(url), embedded=False, owned=True, holder=_Holder(client))
         with connection.use():
             client.get_collections()
     except ValueError as error:
@@ -230,10 +254,11 @@ def _remote(url: str, api_key: str | None, prefer_grpc: bool) -> Connection:
 def _borrowed(client: QdrantClient) -> Connection:
     options = client.init_options
     place = options.get("path") or options.get("location")
+    holder = _HOLDERS.get(id(client))
     if options.get("path") or place == MEMORY:
-        return Connection(client, str(place), embedded=True)
+        return Connection(client, str(place), embedded=True, holder=holder)
     named = options.get("url") or place or options.get("host")
-    return Connection(client, describe_url(str(named)) if named else "server", embedded=False)
+    return Connection(client, describe_url(str(named)) if named else "server", embedded=False, holder=holder)
 
 
 def _lock(client: QdrantClient, embedded: bool) -> AbstractContextManager[Any]:

@@ -161,7 +161,7 @@ class QdrantIndex(Writing):
     def info(self) -> IndexInfo:
         """Returns what the index holds."""
         with self._connection.use():
-            metadata = self.client.get_collection(self.physical).config.metadata or {}
+            metadata = self._client.get_collection(self.physical).config.metadata or {}
         return IndexInfo(
             location=self._connection.location,
             collection=self.collection,
@@ -180,7 +180,7 @@ class QdrantIndex(Writing):
     def versions(self) -> list[Version]:
         """Returns all versions of the collection, in order, the live one among them."""
         with self._connection.use():
-            return alias.versions(self.client, self.collection, self._count_in)
+            return alias.versions(self._client, self.collection, self._count_in)
 
     def tenants(self) -> list[str]:
         """Returns the tenants that have documents in the live version, in order of name.
@@ -190,7 +190,7 @@ class QdrantIndex(Writing):
         """
         self._check_whole("tenants")
         with self._connection.use():
-            return sorted(alias.tenants(self.client, self.physical))
+            return sorted(alias.tenants(self._client, self.physical))
 
     def build_next(self, fingerprint: Mapping[str, Any], storage: Storage | None = None) -> QdrantIndex:
         """Returns a version to be filled with another encoder's vectors, beside the live one.
@@ -217,11 +217,11 @@ class QdrantIndex(Writing):
                 if not (version.live or version.retired)
                 and not schema.differences(version.fingerprint, fingerprint)
             ]
-            number = unfinished[-1] if unfinished else max((v.number for v in known), default=0) + 1
+            number = unfinished[-1] if unfinished else alias.next_number(self._client, self.collection)
             if not unfinished:
                 schema.create(self._connection, alias.version_name(self.collection, number), layout)
             return QdrantIndex(
-                client=self.client,
+                client=self._client,
                 collection=self.collection,
                 fingerprint=fingerprint,
                 tenant=self.tenant,
@@ -245,7 +245,7 @@ class QdrantIndex(Writing):
         if to.collection != self.collection:
             raise ConfigError(f"{to.physical!r} is no version of {self.collection!r}")
         with self._connection.use():
-            alias.swap(self.client, self.collection, to.physical)
+            alias.swap(self._client, self.collection, to.physical)
             self._open(to.physical)
 
     def rollback(self) -> str:
@@ -256,7 +256,7 @@ class QdrantIndex(Writing):
         """
         self._check_whole("rollback")
         with self._connection.use():
-            physical = alias.rollback(self.client, self.collection)
+            physical = alias.rollback(self._client, self.collection)
             self._open(physical)
         return physical
 
@@ -268,7 +268,7 @@ class QdrantIndex(Writing):
         """
         self._check_whole("drop_old")
         with self._connection.use():
-            return alias.drop_old(self.client, self.collection)
+            return alias.drop_old(self._client, self.collection)
 
     def side_collection(self, suffix: str) -> SideCollection:
         """Returns a companion for small records without vectors, of the same tenant, e.g. ``"failures"``.
@@ -307,7 +307,7 @@ class QdrantIndex(Writing):
         storage: Storage | None = None,
     ) -> None:
         """Reads what a version says of itself, and checks it against what a writer says."""
-        layout = schema.read(self.client.get_collection(physical), physical, dimension)
+        layout = schema.read(self._client.get_collection(physical), physical, dimension)
         layout = schema.with_storage(layout, storage, physical)
         if fingerprint is not None:
             schema.check_fingerprint(layout.fingerprint, fingerprint, self.collection)
@@ -328,9 +328,9 @@ class QdrantIndex(Writing):
     def _async_client(self) -> AsyncQdrantClient | ThreadedClient:
         from qdrant_client import AsyncQdrantClient
 
-        if self._connection.embedded or self._connection.holder is None:
-            return ThreadedClient(self.client, self._connection.use)
-        return AsyncQdrantClient(**self.client.init_options)
+        if self._connection.embedded or not self._connection.owned:
+            return ThreadedClient(self._connection.expose(), self._connection.use)
+        return AsyncQdrantClient(**self._client.init_options)
 
 
 def _find(connection: Connection, collection: str, version: int | None) -> str | None:

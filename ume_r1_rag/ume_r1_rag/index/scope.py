@@ -40,7 +40,16 @@ class Scope:
 
     @property
     def client(self) -> QdrantClient:
-        """The client, e.g. to share with a framework's store; it knows nothing of tenants."""
+        """The client, e.g. to share with a framework's store; it knows nothing of tenants.
+
+        Whoever has it may write through it. Words are therefore searched by the store alone from then on,
+        which takes longer in an embedded collection.
+        """
+        return self._connection.expose()
+
+    @property
+    def _client(self) -> QdrantClient:
+        """The client, for this package's own calls."""
         return self._connection.client
 
     def where(self, filter: Filter = None) -> models.Filter | None:
@@ -79,7 +88,7 @@ class Scope:
         wanted = True if fields is None else [*fields, tenants.FIELD]
         for batch in batches(ids, READ_BATCH):
             with self._connection.use():
-                records = self.client.retrieve(
+                records = self._client.retrieve(
                     self.physical, ids=batch, with_payload=wanted, with_vectors=_names(vectors)
                 )
             found |= {str(r.id): r for r in records if tenants.owns(self.tenant, r.payload)}
@@ -92,7 +101,7 @@ class Scope:
         offset = None
         while True:
             with self._connection.use():
-                records, offset = self.client.scroll(
+                records, offset = self._client.scroll(
                     self.physical,
                     scroll_filter=self.where(filter),
                     limit=size,
@@ -106,12 +115,12 @@ class Scope:
     def count(self, filter: Filter = None) -> int:
         """Returns the exact number of points, or of those that match a filter."""
         with self._connection.use():
-            return self.client.count(self.physical, count_filter=self.where(filter), exact=True).count
+            return self._client.count(self.physical, count_filter=self.where(filter), exact=True).count
 
     def _has_tenants(self) -> bool:
         """Returns whether anything in the collection was ever written for a tenant."""
         with self._connection.use():
-            metadata = self.client.get_collection(self.physical).config.metadata
+            metadata = self._client.get_collection(self.physical).config.metadata
         return bool((metadata or {}).get(HAS_TENANTS))
 
     def _expect_tenants(self) -> None:
@@ -120,7 +129,7 @@ class Scope:
             return
         if not self._has_tenants():
             with self._connection.use():
-                self.client.update_collection(self.physical, metadata={HAS_TENANTS: True})
+                self._client.update_collection(self.physical, metadata={HAS_TENANTS: True})
         self._tenants_noted = True
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ume_r1_rag.errors import ConfigError, IndexMismatch, InputError
 from ume_r1_rag.index import schema, sparse
 from ume_r1_rag.index.filters import field_path, to_filter
-from ume_r1_rag.index.reading import Reading
+from ume_r1_rag.index.grouping import best_groups, value_at
+from ume_r1_rag.index.postings import Postings
+from ume_r1_rag.index.reading import EMBEDDED_PAGE, Reading
 from ume_r1_rag.index.scope import READ_BATCH, batches
 from ume_r1_rag.types import Hit, SearchSpace, Space
 
@@ -75,7 +77,9 @@ class Searching(Reading):
         if asked is None:
             return {}
         with self._connection.use():
-            found = self.client.query_points(
+            if space == "text" and (words := self._words()) is not None:
+                return _best(self._told(words, asked, _lacking(missing, filter)), limit)
+            found = self._client.query_points(
                 self.physical,
                 query=asked,
                 using=space,
@@ -99,18 +103,24 @@ class Searching(Reading):
         from qdrant_client import models
 
         asked = [self._asked(query, space, limit) for query, space in queries]
+        found: dict[int, dict[str, float]] = {}
         with self._connection.use():
             where = self.where(filter)
-            requests = [
-                models.QueryRequest(
-                    query=query, using=space, filter=where, limit=limit, params=self._params(space)
-                )
-                for query, (_, space) in zip(asked, queries, strict=True)
-                if query is not None
-            ]
-            answers = self.client.query_batch_points(self.physical, requests) if requests else []
-        given = iter(answers)
-        return [{} if query is None else _ranking(next(given).points) for query in asked]
+            requests: dict[int, models.QueryRequest] = {}
+            for at, (query, (_, space)) in enumerate(zip(asked, queries, strict=True)):
+                if query is None:
+                    found[at] = {}
+                elif space == "text" and (words := self._words()) is not None:
+                    found[at] = _best(self._told(words, query, filter), limit)
+                else:
+                    params = self._params(space)
+                    requests[at] = models.QueryRequest(
+                        query=query, using=space, filter=where, limit=limit, params=params
+                    )
+            if requests:
+                answers = self._client.query_batch_points(self.physical, list(requests.values()))
+                found |= {at: _ranking(one.points) for at, one in zip(requests, answers, strict=True)}
+        return [found[at] for at in range(len(asked))]
 
     def nearest_groups(
         self,
@@ -136,10 +146,22 @@ class Searching(Reading):
         asked = self._asked(query, space, limit)
         if asked is None:
             return {}
+        path = field_path(group_by)
+        if self._connection.embedded and "[" not in path:
+            with self._connection.use():
+                return best_groups(
+                    lambda depth: self.nearest(query, space, depth, filter),
+                    lambda ids: {
+                        id: value_at(record.payload, path)
+                        for id, record in self.records(ids, fields=[path]).items()
+                    },
+                    limit,
+                    group_size,
+                )
         with self._connection.use():
-            groups = self.client.query_points_groups(
+            groups = self._client.query_points_groups(
                 self.physical,
-                group_by=field_path(group_by),
+                group_by=path,
                 query=asked,
                 using=space,
                 query_filter=self.where(filter),
@@ -168,8 +190,14 @@ class Searching(Reading):
         asked = self._asked(query, space)
         wanted = list(dict.fromkeys(ids))
         if space == "text":
-            found = dict.fromkeys(self.records(wanted, fields=()), 0.0)
-            return found | (self._scored(asked, space, list(found)) if asked is not None else {})
+            with self._connection.use():
+                found = dict.fromkeys(self.records(wanted, fields=()), 0.0)
+                if asked is None or not found:
+                    return found
+                words = self._words()
+                if words is not None and not isinstance(asked, list):
+                    return found | words.scores(asked, self.tenant, found)
+                return found | self._scored(asked, space, list(found))
         # Embedded Qdrant compares a query with every vector there is, and each filter with every payload.
         return (
             self._dots(asked, space, wanted)
@@ -185,7 +213,7 @@ class Searching(Reading):
         for batch in batches(ids, READ_BATCH):
             only = models.Filter(must=[models.HasIdCondition(has_id=list(batch))])
             with self._connection.use():
-                points = self.client.query_points(
+                points = self._client.query_points(
                     self.physical,
                     query=asked,
                     using=space,
@@ -213,6 +241,24 @@ class Searching(Reading):
             return {}
         cosines = np.asarray(list(have.values()), dtype=np.float32) @ query
         return dict(zip(have, cosines.tolist(), strict=True))
+
+    def _words(self) -> Postings | None:
+        """Returns the words of an embedded collection, read now if need be, or None if the store must say."""
+        shelf = self._connection.postings
+        if shelf is None:
+            return None
+        words = shelf.get(self.physical)
+        if words is None or words.worn:
+            words = shelf[self.physical] = Postings.read(self._client, self.physical)
+        return words
+
+    def _told(self, words: Postings, asked: Any, filter: Filter) -> dict[str, float]:
+        """Returns the scores of this tenant's points that match a filter and have a word of the query."""
+        found = words.scores(asked, self.tenant)
+        if filter is None or not found:
+            return found
+        chosen = {str(one.id) for page in self.pages(filter, (), EMBEDDED_PAGE) for one in page}
+        return {id: score for id, score in found.items() if id in chosen}
 
     def _asked(
         self, query: Query, space: SearchSpace, limit: int = 1
@@ -275,6 +321,9 @@ def _lacking(space: Space | None, filter: Filter) -> Filter:
 
 
 def _ranking(points: Iterable[models.ScoredPoint]) -> dict[str, float]:
+    return _best({str(point.id): float(point.score) for point in points})
+
+
+def _best(scores: Mapping[str, float], limit: int | None = None) -> dict[str, float]:
     """Returns ``{point id: score}``, best first, equal ones by id."""
-    found = {str(point.id): float(point.score) for point in points}
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+    return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:limit])

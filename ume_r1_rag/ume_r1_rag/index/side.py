@@ -54,7 +54,7 @@ class SideCollection(Scope):
         ]
         for start in range(0, len(points), READ_BATCH):
             with self._connection.use():
-                self.client.upsert(self.physical, points=points[start : start + READ_BATCH], wait=True)
+                self._client.upsert(self.physical, points=points[start : start + READ_BATCH], wait=True)
 
     def get(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Returns the records of given keys, by key; absent ones are left out."""
@@ -79,7 +79,7 @@ class SideCollection(Scope):
             with self._connection.use():
                 points: list[Any] = list(self.records(batch, fields=()))
                 if points:
-                    self.client.delete(self.physical, models.PointIdsList(points=points), wait=True)
+                    self._client.delete(self.physical, models.PointIdsList(points=points), wait=True)
 
     def count(self, filter: Filter = None) -> int:
         """Returns how many records there are, or match a filter."""
@@ -87,16 +87,16 @@ class SideCollection(Scope):
 
     def _exists(self) -> bool:
         with self._connection.use():
-            return self.client.collection_exists(self.physical)
+            return self._client.collection_exists(self.physical)
 
     def _create(self) -> None:
         if self._exists():
             return
         with self._connection.use():
             try:
-                self.client.create_collection(self.physical, vectors_config={})
+                self._client.create_collection(self.physical, vectors_config={})
             except Exception:  # another process was quicker; the conflict has another type in each transport
-                if not self.client.collection_exists(self.physical):
+                if not self._client.collection_exists(self.physical):
                     raise
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qdrant_client import models
 
     from ume_r1_rag.index.filters import Filter
+    from ume_r1_rag.index.postings import Postings
     from ume_r1_rag.index.stored import Stored
 
 UPSERT_BATCH = 64
@@ -123,14 +124,18 @@ class Writing(Searching):
                 raise ConfigError("an empty filter matches every document: delete the collection instead")
             with self._connection.use():
                 mine = self.where(selected) or selected
-                self.client.delete(self.physical, models.FilterSelector(filter=mine), wait=True)
+                self._forget_words()
+                self._client.delete(self.physical, models.FilterSelector(filter=mine), wait=True)
             return
         for batch in batches((self._id(key) for key in keys), READ_BATCH):
             with self._connection.use():
                 # An id holds the tenant's name; the check is for points that others wrote under it.
                 points: list[Any] = list(self.records(batch, fields=()))
                 if points:
-                    self.client.delete(self.physical, models.PointIdsList(points=points), wait=True)
+                    with self._words_kept() as words:
+                        self._client.delete(self.physical, models.PointIdsList(points=points), wait=True)
+                        if words is not None:
+                            words.drop(points)
 
     @contextmanager
     def bulk(self) -> Iterator[None]:
@@ -145,25 +150,25 @@ class Writing(Searching):
             yield
             return
         with self._connection.use():
-            config = self.client.get_collection(self.physical).config
+            config = self._client.get_collection(self.physical).config
             # What a killed process left is noted here; the server's own value is 0 then.
             threshold = (config.metadata or {}).get(DEFERRED)
             if not isinstance(threshold, int):
                 own = config.optimizer_config.indexing_threshold
                 threshold = _DEFAULT_THRESHOLD if own is None else own
-            self.client.update_collection(self.physical, metadata={DEFERRED: threshold})
-            self.client.update_collection(
+            self._client.update_collection(self.physical, metadata={DEFERRED: threshold})
+            self._client.update_collection(
                 self.physical, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0)
             )
         try:
             yield
         finally:
             with self._connection.use():
-                self.client.update_collection(
+                self._client.update_collection(
                     self.physical,
                     optimizers_config=models.OptimizersConfigDiff(indexing_threshold=threshold),
                 )
-                self.client.update_collection(self.physical, metadata={DEFERRED: None})
+                self._client.update_collection(self.physical, metadata={DEFERRED: None})
 
     def _kept(self, batch: Sequence[tuple[Document, Embedding]]) -> list[models.Record | None]:
         """Returns the stored points of the documents that one could complete."""
@@ -216,18 +221,34 @@ class Writing(Searching):
         if requests:
             self._expect_tenants()
         for request in requests:
-            if not only_if_unchanged or self._connection.embedded:
-                self.client.upsert(self.physical, points=request, wait=True)
-            else:
-                for point in request:
-                    self._replace(point)
+            with self._words_kept() as words:
+                if not only_if_unchanged or self._connection.embedded:
+                    self._client.upsert(self.physical, points=request, wait=True)
+                else:
+                    for point in request:
+                        self._replace(point)
+                if words is not None:
+                    words.write(request)
+
+    @contextmanager
+    def _words_kept(self) -> Iterator[Postings | None]:
+        """Hands out the words of an embedded collection to be changed with it; an error forgets them."""
+        words = self._forget_words()
+        yield words
+        shelf = self._connection.postings
+        if words is not None and shelf is not None:
+            shelf[self.physical] = words
+
+    def _forget_words(self) -> Postings | None:
+        shelf = self._connection.postings
+        return None if shelf is None else shelf.pop(self.physical, None)
 
     def _replace(self, point: models.PointStruct) -> None:
         """Writes a point to a server if its content is still the one that it was read with."""
         from qdrant_client import models
 
         content = (point.payload or {}).get("ume_content_hash")
-        self.client.upsert(
+        self._client.upsert(
             self.physical,
             points=[point],
             wait=True,
