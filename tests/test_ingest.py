@@ -150,7 +150,7 @@ def test_stale_parts_are_found_though_the_first_part_never_was_stored(tmp_path, 
     report = ingest(strict, index, tmp_path)
     assert (report.indexed, [one.name for one in report.failures]) == (2, ["x.pdf#page=1"])
     pages[0].save(tmp_path / "x.pdf")
-    ingest(strict, index, tmp_path)
+    assert ingest(strict, index, tmp_path).removed == 2
     assert titles(index) == [], "pages 2 and 3 are no more, and page 1 fails still"
 
 
@@ -179,6 +179,43 @@ def test_an_upgrade_does_not_search_the_whole_index_for_stale_parts(folder, enco
     (folder / "notes.md").write_text("other")
     ingest(encoder, index, folder, "both")
     assert asked == ["b.pdf"]
+
+
+def test_an_outdated_part_whose_new_version_fails_is_found_no_more(tmp_path, make_encoder):
+    class Encoder(make_encoder):
+        def _one(self, one, wanted, think):
+            made = super()._one(one, wanted, think)
+            return Embedding(made.disc * np.nan, made.gen) if one.text == "new nan" else made
+
+    encoder = Encoder(fail=lambda one: InputError("refused") if one.text == "new refused" else None)
+    for name in ("good", "refused", "nan", "unreadable"):
+        (tmp_path / f"{name}.txt").write_text(f"old {name}")
+    with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as index:
+        assert ingest(encoder, index, tmp_path).indexed == 4
+        for name in ("good", "refused", "nan"):
+            (tmp_path / f"{name}.txt").write_text(f"new {name}")
+        (tmp_path / "unreadable.txt").write_text("  ")
+        report = ingest(encoder, index, tmp_path)
+        assert (report.indexed, report.replaced, report.removed, report.failed) == (1, 1, 3, 3)
+        assert titles(index) == ["good.txt"]
+
+
+def test_a_part_that_fails_though_its_file_is_the_same_stays(tmp_path, index, make_encoder, encoder):
+    (tmp_path / "x.txt").write_text("x")
+    ingest(encoder, index, tmp_path, "disc")
+    refusing = make_encoder(fail=lambda one: InputError("refused"))
+    assert ingest(refusing, index, tmp_path, "both").failed == 1
+    assert ingest(refusing, index, tmp_path, "disc", force=True).failed == 1
+    assert titles(index) == ["x.txt"]
+
+
+def test_a_file_that_cannot_be_opened_keeps_what_is_stored_of_it(tmp_path, index, encoder):
+    """Perhaps it is being written, or may not be read for a while: what it holds is not known."""
+    write_pdf(tmp_path / "x.pdf", 2)
+    ingest(encoder, index, tmp_path)
+    (tmp_path / "x.pdf").write_bytes(b"rubbish")
+    assert ingest(encoder, index, tmp_path).failed == 1
+    assert titles(index) == ["x.pdf#page=1", "x.pdf#page=2"]
 
 
 def test_a_broken_off_file_goes_on_where_it_was(tmp_path, make_encoder):

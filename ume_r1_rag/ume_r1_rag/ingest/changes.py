@@ -1,9 +1,12 @@
 """Changes: what of a file must be written, by comparing what it gives now with what is stored of it.
 
 A file's part is up to date if it is stored with the same content hash, by the same encoder, in all the
-wanted spaces. Stale parts (pages beyond a shorter file's end) are deleted before any part is written. So a
+wanted spaces. Stale parts, pages beyond a shorter file's end, are deleted before any part is written. So a
 file that is up to date in all its parts has no stale ones either, however often a run was killed on the way;
 and no list of finished files is needed.
+
+What fails is noted before anything of the same file is written that comes after it. So whatever is stored of
+a file, its first part is stored as well, or stands among the failures: one look tells a new file.
 """
 
 from __future__ import annotations
@@ -68,6 +71,7 @@ class Change:
         opened: the file.
         todo: numbers of the parts to be written.
         replaced: those of them that are stored already, as they were.
+        outdated: those of them that are stored with what the file no longer holds.
         stale: keys of stored parts that the file no longer has.
         settled: keys of failures that are none any more.
     """
@@ -75,6 +79,7 @@ class Change:
     opened: Opened
     todo: list[int] = field(default_factory=list)
     replaced: set[int] = field(default_factory=set)
+    outdated: set[int] = field(default_factory=set)
     stale: list[str] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
 
@@ -163,6 +168,8 @@ class Comparison:
                 if not self.wanted.holds(found, content_hash):
                     change.todo.append(number)
                     change.replaced.add(number)
+                if not found.content_hash.startswith(opened.digest):
+                    change.outdated.add(number)
         if self._index is not None and change.todo and known and not begun and opened.divisible:
             current = {opened.key(number) for number in range(1, opened.parts + 1)}
             parts = self._index.stored_parts(opened.file.key)

@@ -132,10 +132,9 @@ class _Writer:
     def write(self, encoded: _Encoded) -> _Written:
         """Writes one window. The order matters if this process is killed in between: see ``changes``."""
         window = encoded.window
+        written = _Written(window, [], self._letters.record(window.failures))
         if window.stale:
             self._index.delete(keys=window.stale)
-        failures = self._letters.record(window.failures)
-        written = _Written(window, [], failures)
         if encoded.pairs:
             try:
                 self._upsert(encoded.pairs)
@@ -153,6 +152,9 @@ class _Writer:
                 written.pairs.append(pair)
             except InputError as error:
                 written.failures += self._letters.record([failure_of(pair[0], error)])
+                if pair[0].key in written.window.outdated:
+                    written.window.stale.append(pair[0].key)
+                    self._index.delete(keys=[pair[0].key])
 
     def _upsert(self, pairs: list[tuple[Document, Embedding]]) -> None:
         documents, embeddings = zip(*pairs, strict=True)
@@ -219,7 +221,7 @@ class _Run:
             if isinstance(result, Embedding):
                 pairs.append((_without_pictures(document), result))
             else:
-                window.failures.append(failure_of(document, result))
+                window.fail(failure_of(document, result))
         return _Encoded(window, pairs)
 
     def _count(self, written: _Written, bar: Any) -> None:

@@ -87,7 +87,7 @@ class IngestReport:
         kinds: the same, per kind.
         replaced: how many of them took the place of an older version.
         unchanged: documents that were in the index as they are, and were not touched.
-        removed: parts deleted that a changed file no longer has.
+        removed: parts deleted that a changed file no longer has, or that cannot be read or encoded any more.
         pruned: documents deleted whose files are gone; None unless asked for.
         failed: documents and files that could not be read or encoded.
         failures: the first of them; all are in the index's list, see ``DeadLetters``.

@@ -25,8 +25,9 @@ class Window:
     Attributes:
         documents: to be encoded and written.
         replaced: keys of those that take the place of an older version.
+        outdated: keys stored with what their files no longer hold; deleted if the new version fails.
         failures: what could not be read.
-        stale: keys of stored parts to be deleted before the documents are written.
+        stale: keys of stored parts to be deleted, before the documents are written.
         settled: keys of failures that are none any more.
         unchanged: parts that are up to date.
         skipped: files that are none of ours, per reason.
@@ -36,6 +37,7 @@ class Window:
 
     documents: list[Document] = field(default_factory=list)
     replaced: set[str] = field(default_factory=set)
+    outdated: set[str] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
@@ -44,18 +46,26 @@ class Window:
     pixels: int = 0
     notes: int = 0
 
-    def add(self, item: Document | Failure, replaces: bool) -> None:
+    def add(self, item: Document | Failure, number: int, change: Change) -> None:
         """Takes what became of a part."""
+        if number in change.outdated:
+            self.outdated.add(item.key)
         if isinstance(item, Failure):
-            self.failures.append(item)
+            self.fail(item)
             self.notes += 1
             return
         self.documents.append(item)
         self.pixels += sum(_pixels(picture) for picture in item.input.images)
         if isinstance(item.input.video, tuple):
             self.pixels += sum(_pixels(frame) for frame in item.input.video)
-        if replaces:
+        if number in change.replaced:
             self.replaced.add(item.key)
+
+    def fail(self, failure: Failure) -> None:
+        """Takes what could not be read or encoded; an older version of it must not be found any more."""
+        self.failures.append(failure)
+        if failure.key in self.outdated:
+            self.stale.append(failure.key)
 
     def is_full(self, batch_size: int) -> bool:
         """Returns whether it should be closed."""
@@ -72,14 +82,14 @@ def windows(changes: Iterable[Change | Settled | Failure | Skipped], batch_size:
             window.unchanged += change.unchanged
             window.notes += 1
             for number, item in zip(change.todo, change.opened.documents(change.todo), strict=True):
-                window.add(item, number in change.replaced)
+                window.add(item, number, change)
                 if window.is_full(batch_size):
                     yield window
                     window = Window()
         elif isinstance(change, Settled):
             window.settled.append(change.key)
         elif isinstance(change, Failure):
-            window.failures.append(change)
+            window.fail(change)
             window.notes += 1
         else:
             count_reason(window.skipped, change.reason)
