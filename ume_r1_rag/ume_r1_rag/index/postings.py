@@ -81,14 +81,19 @@ class Postings:
                 self._columns[1][row : row + 1] = False
 
     def scores(
-        self, query: models.SparseVector, tenant: str | None, only: Iterable[str] | None = None
+        self,
+        query: models.SparseVector,
+        tenant: str | None,
+        only: Iterable[str] | None = None,
+        limit: int | None = None,
     ) -> dict[str, float]:
-        """Returns the BM25 scores of a tenant's points that have a term of the query, by id.
+        """Returns the BM25 scores of a tenant's points that have a term of the query, by id, in no order.
 
         Args:
             query: the terms and their weights.
             tenant: whose points these are; how rare a term is, is counted among them.
             only: ids to which the answer is confined; all by default.
+            limit: the best so many, and all that are equal to the last of them; all by default.
         """
         import numpy as np
 
@@ -109,6 +114,8 @@ class Postings:
             chosen[[self._row_of[id] for id in only if id in self._row_of]] = True
             have &= chosen
         found = np.flatnonzero(have)
+        if limit is not None and len(found) > limit:
+            found = found[sums[found] >= np.partition(sums[found], -limit)[-limit]]
         return dict(zip((self._ids[row] for row in found.tolist()), sums[found].tolist(), strict=True))
 
     def _add(self, point: models.Record | models.PointStruct) -> None:

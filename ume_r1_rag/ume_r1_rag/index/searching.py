@@ -78,7 +78,7 @@ class Searching(Reading):
             return {}
         with self._connection.use():
             if space == "text" and (words := self._words()) is not None:
-                return _best(self._told(words, asked, _lacking(missing, filter)), limit)
+                return _best(self._told(words, asked, _lacking(missing, filter), limit), limit)
             found = self._client.query_points(
                 self.physical,
                 query=asked,
@@ -111,7 +111,7 @@ class Searching(Reading):
                 if query is None:
                     found[at] = {}
                 elif space == "text" and (words := self._words()) is not None:
-                    found[at] = _best(self._told(words, query, filter), limit)
+                    found[at] = _best(self._told(words, query, filter, limit), limit)
                 else:
                     params = self._params(space)
                     requests[at] = models.QueryRequest(
@@ -252,13 +252,12 @@ class Searching(Reading):
             words = shelf[self.physical] = Postings.read(self._client, self.physical)
         return words
 
-    def _told(self, words: Postings, asked: Any, filter: Filter) -> dict[str, float]:
-        """Returns the scores of this tenant's points that match a filter and have a word of the query."""
-        found = words.scores(asked, self.tenant)
-        if filter is None or not found:
-            return found
-        chosen = {str(one.id) for page in self.pages(filter, (), EMBEDDED_PAGE) for one in page}
-        return {id: score for id, score in found.items() if id in chosen}
+    def _told(self, words: Postings, asked: Any, filter: Filter, limit: int) -> dict[str, float]:
+        """Returns the best scores of this tenant's points that match a filter and have one of the words."""
+        if filter is None:
+            return words.scores(asked, self.tenant, limit=limit)
+        pages = self.pages(filter, (), EMBEDDED_PAGE)
+        return words.scores(asked, self.tenant, (str(one.id) for page in pages for one in page), limit)
 
     def _asked(
         self, query: Query, space: SearchSpace, limit: int = 1
