@@ -31,13 +31,13 @@ class Failure:
     Attributes:
         how: an answer that is an error, a connection that is reset without one, or a connection that is
             closed after a proper answer, as an idle one is.
-        path: a pattern that is searched for in the request's path.
+        pattern: is searched for in the request's method and path.
         times: with how many requests.
         after: whether the request is carried out before it fails.
     """
 
     how: How
-    path: str = ""
+    pattern: str = ""
     times: int = 1
     after: bool = False
 
@@ -94,13 +94,13 @@ class Loopback:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def fail(self, how: How, path: str = "", times: int = 1, after: bool = False) -> None:
+    def fail(self, how: How, pattern: str = "", times: int = 1, after: bool = False) -> None:
         """Says what is to go wrong, see ``Failure``."""
-        self._failures.append(Failure(how, path, times, after))
+        self._failures.append(Failure(how, pattern, times, after))
 
     def _failure(self, request: Request) -> Failure | None:
         for failure in self._failures:
-            if failure.times and re.search(failure.path, request.path):
+            if failure.times and re.search(failure.pattern, f"{request.method} {request.path}"):
                 failure.times -= 1
                 return failure
         return None
@@ -109,6 +109,8 @@ class Loopback:
 class _Handler(BaseHTTPRequestHandler):
     loopback: Loopback
     protocol_version = "HTTP/1.1"  # connections are kept, as by any server
+    wbufsize = -1  # head and body in one piece: two would wait 40 ms for each other
+    disable_nagle_algorithm = True
 
     def setup(self) -> None:
         super().setup()

@@ -15,6 +15,7 @@ from ume_r1_rag.index.alias import Version
 from ume_r1_rag.index.async_client import ThreadedClient
 from ume_r1_rag.index.connection import connect
 from ume_r1_rag.index.scope import Scope
+from ume_r1_rag.index.server import check_server
 from ume_r1_rag.index.side import SideCollection
 from ume_r1_rag.index.storage import Storage
 from ume_r1_rag.index.tenant import check_tenant
@@ -115,8 +116,8 @@ class QdrantIndex(Writing):
                 absent version; an impossible name, tenant or storage.
             IndexMismatch: the collection was written by another encoder, or has another shape.
             IndexLocked: another process holds the folder.
-            IndexUnavailable: the folder is broken, or the server does not answer; any later call may raise
-                it too.
+            IndexUnavailable: the folder is broken, or the server does not answer or is too old; any later
+                call may raise it too.
         """
         self.collection = alias.check_name(collection)
         checked = check_tenant(tenant)
@@ -127,6 +128,7 @@ class QdrantIndex(Writing):
         try:
             if dimension is None and fingerprint is not None:
                 dimension = fingerprint.get("dimension")
+            check_server(connection, checked)
             with connection.use():
                 physical = _find(connection, collection, version)
                 if physical is None:
