@@ -104,12 +104,13 @@ class Connection:
             IndexUnavailable: the store failed.
         """
         import grpc
+        from qdrant_client.common.client_exceptions import QdrantException
         from qdrant_client.http.exceptions import ApiException
 
         with _lock(self.client, self.embedded):
             try:
                 yield
-            except (ApiException, grpc.RpcError, OSError, sqlite3.Error) as error:
+            except (ApiException, QdrantException, grpc.RpcError, OSError, sqlite3.Error) as error:
                 raise _unavailable(self.location, self.embedded, error) from error
             except (ValueError, RuntimeError) as error:
                 # Embedded Qdrant has no errors of its own: these two it words so.
