@@ -16,7 +16,7 @@ from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.ingest.report import MOST_FAILURES, Failure
 from ume_r1_rag.ingest.sources import reread
 from ume_r1_rag.ingest.stages import Ahead, Behind
-from ume_r1_rag.ingest.windows import Window
+from ume_r1_rag.ingest.windows import MAX_NOTES, MAX_PIXELS, pixels_of, without_pictures
 from ume_r1_rag.types import Document, Embedding, Encoder, Hit, Mode
 
 if TYPE_CHECKING:
@@ -58,12 +58,35 @@ class Sums:
 
 
 @dataclass(slots=True)
-class _Batch:
-    """A window of points on its way through the threads."""
+class _Window:
+    """Points on their way through the threads: read, encoded, written.
 
-    triples: list[Triple]
-    failures: list[Failure]
+    Attributes:
+        read: points with their documents, not encoded yet.
+        triples: points that are encoded.
+        failures: what cannot be done.
+        pixels: that the documents hold.
+        written: how many were written.
+    """
+
+    read: list[tuple[Hit, Document]] = field(default_factory=list)
+    triples: list[Triple] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    pixels: int = 0
     written: int = 0
+
+    def add(self, hit: Hit, item: Document | Failure) -> None:
+        """Takes what became of a point."""
+        if isinstance(item, Failure):
+            self.failures.append(item)
+        else:
+            self.read.append((hit, item))
+            self.pixels += pixels_of(item)
+
+    def is_full(self, batch_size: int) -> bool:
+        """Returns whether it should be closed."""
+        many = len(self.read) >= batch_size or len(self.failures) >= MAX_NOTES
+        return many or self.pixels >= MAX_PIXELS
 
 
 class Again:
@@ -104,25 +127,25 @@ class Again:
             Behind(self._written, _AHEAD, "ume-r1 writing again") as behind,
         ):
             complete = True
-            for window, by_key in ahead:
-                if window.documents and halt():
+            for window in ahead:
+                if window.read and halt():
                     complete = False
                     break
-                behind.put(self._encode(window, by_key))
+                self._encode(window)
+                behind.put(window)
                 self._count(behind.outcomes(), tell)
         self._count(behind.outcomes(), tell)
         return complete
 
-    def _windows(self, hits: Iterable[Hit]) -> Generator[tuple[Window, dict[str, Hit]], None, None]:
-        window, by_key = Window(), dict[str, Hit]()
+    def _windows(self, hits: Iterable[Hit]) -> Generator[_Window, None, None]:
+        window = _Window()
         for hit in hits:
-            by_key[hit.key] = hit
-            window.add(self._read(hit), replaces=False)
+            window.add(hit, self._read(hit))
             if window.is_full(self._batch_size):
-                yield window, by_key
-                window, by_key = Window(), {}
-        if by_key:
-            yield window, by_key
+                yield window
+                window = _Window()
+        if window.read or window.failures:
+            yield window
 
     def _read(self, hit: Hit) -> Document | Failure:
         try:
@@ -134,45 +157,42 @@ class Again:
         except Exception as error:  # noqa: BLE001 -- codecs raise whatever they like
             return failure_of_hit(hit, error)
 
-    def _encode(self, window: Window, by_key: dict[str, Hit]) -> _Batch:
-        batch = _Batch([], list(window.failures))
-        if not window.documents:
-            return batch
+    def _encode(self, window: _Window) -> None:
+        if not window.read:
+            return
         began = time.perf_counter()
-        results = self._encoder.encode_document(
-            [document.input for document in window.documents], mode=self._mode, on_error="return"
-        )
+        inputs = [document.input for _, document in window.read]
+        results = self._encoder.encode_document(inputs, mode=self._mode, on_error="return")
         self.sums.encode_s += time.perf_counter() - began
-        for document, result in zip(window.documents, results, strict=True):
-            hit = by_key[document.key]
+        for (hit, document), result in zip(window.read, results, strict=True):
             if isinstance(result, Embedding):
-                batch.triples.append((hit, document, result))
+                # Pictures would wait in the writer's queue; it needs the words alone.
+                window.triples.append((hit, without_pictures(document), result))
             else:
-                batch.failures.append(failure_of_hit(hit, result))
-        return batch
+                window.failures.append(failure_of_hit(hit, result))
+        window.read = []
 
-    def _written(self, batch: _Batch) -> _Batch:
-        if not batch.triples:
-            return batch
+    def _written(self, window: _Window) -> _Window:
+        if not window.triples:
+            return window
         try:
-            batch.written = self._write(batch.triples)
+            window.written = self._write(window.triples)
         except (InputError, IndexMismatch):  # one vector is NaN, say: find out whose, and write the others
-            kept = []
-            for triple in batch.triples:
+            triples, window.triples = window.triples, []
+            for triple in triples:
                 try:
-                    batch.written += self._write([triple])
-                    kept.append(triple)
+                    window.written += self._write([triple])
+                    window.triples.append(triple)
                 except (InputError, IndexMismatch) as error:
-                    batch.failures.append(failure_of_hit(triple[0], error))
-            batch.triples = kept
-        return batch
+                    window.failures.append(failure_of_hit(triple[0], error))
+        return window
 
-    def _count(self, batches: Iterator[_Batch], tell: Callable[[], None]) -> None:
-        for batch in batches:
-            self.sums.written += batch.written
-            self.sums.outdated += len(batch.triples) - batch.written
-            self.sums.fail(batch.failures)
-            self.sums.flagged.update(made.gen_issue for _, _, made in batch.triples if made.gen_issue)
+    def _count(self, windows: Iterator[_Window], tell: Callable[[], None]) -> None:
+        for window in windows:
+            self.sums.written += window.written
+            self.sums.outdated += len(window.triples) - window.written
+            self.sums.fail(window.failures)
+            self.sums.flagged.update(made.gen_issue for _, _, made in window.triples if made.gen_issue)
             tell()
 
 

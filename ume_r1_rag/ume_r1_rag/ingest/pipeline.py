@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.encoder.fingerprint import digest
@@ -32,8 +32,8 @@ from ume_r1_rag.ingest.report import (
 from ume_r1_rag.ingest.retry import failed_files
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.ingest.stages import Ahead, Behind
-from ume_r1_rag.ingest.windows import Window, windows
-from ume_r1_rag.types import Document, Embedding, Encoder, Mode, MultimodalInput
+from ume_r1_rag.ingest.windows import Window, windows, without_pictures
+from ume_r1_rag.types import Document, Embedding, Encoder, Mode
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
@@ -219,7 +219,7 @@ class _Run:
         pairs: list[tuple[Document, Embedding]] = []
         for document, result in zip(documents, results, strict=True):
             if isinstance(result, Embedding):
-                pairs.append((_without_pictures(document), result))
+                pairs.append((without_pictures(document), result))
             else:
                 window.fail(failure_of(document, result))
         return _Encoded(window, pairs)
@@ -242,10 +242,3 @@ class _Run:
         if self._progress is not None:
             skipped = self._skipped.total()
             self._progress(Progress(self._kinds.total(), self._unchanged, self._failed, skipped, self._last))
-
-
-def _without_pictures(document: Document) -> Document:
-    """Returns a document for the writer, which needs the words alone: pictures would wait in its queue."""
-    if document.kind == "text":
-        return document
-    return replace(document, input=MultimodalInput(text=document.key))

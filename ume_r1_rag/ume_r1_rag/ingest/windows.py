@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from ume_r1_rag.ingest.changes import Change, Settled
 from ume_r1_rag.ingest.report import Failure, Skipped, count_reason
-from ume_r1_rag.types import Document
+from ume_r1_rag.types import Document, MultimodalInput
 
 MAX_PIXELS = 48_000_000
 """Pixels that close a window before it has all its documents: 144 MB of decoded pictures."""
@@ -55,9 +54,7 @@ class Window:
             self.notes += 1
             return
         self.documents.append(item)
-        self.pixels += sum(_pixels(picture) for picture in item.input.images)
-        if isinstance(item.input.video, tuple):
-            self.pixels += sum(_pixels(frame) for frame in item.input.video)
+        self.pixels += pixels_of(item)
         if number in change.replaced:
             self.replaced.add(item.key)
 
@@ -100,5 +97,15 @@ def windows(changes: Iterable[Change | Settled | Failure | Skipped], batch_size:
     yield window
 
 
-def _pixels(picture: Any) -> int:
-    return getattr(picture, "width", 0) * getattr(picture, "height", 0)
+def pixels_of(document: Document) -> int:
+    """Returns how many decoded pixels a document holds; a file that is yet to be read counts as none."""
+    video = document.input.video
+    pictures = [*document.input.images, *(video if isinstance(video, tuple) else ())]
+    return sum(getattr(one, "width", 0) * getattr(one, "height", 0) for one in pictures)
+
+
+def without_pictures(document: Document) -> Document:
+    """Returns a document for the writer, which needs the words alone: pictures would wait in its queue."""
+    if document.kind == "text":
+        return document
+    return replace(document, input=MultimodalInput(text=document.key))
