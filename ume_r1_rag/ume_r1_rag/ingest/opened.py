@@ -307,7 +307,9 @@ def open_file(file: File, reading: Reading) -> Opened:
     """
     if file.kind is None:
         raise InputError(f"{file.uri} has an extension that nothing reads: index it under another name")
-    if not os.path.getsize(file.real):
+    with Path(file.real).open("rb"):  # the libraries behind all kinds word a refusal in their own ways
+        size = os.path.getsize(file.real)
+    if not size:
         raise InputError(f"{file.uri} is empty (0 bytes): write or download it again")
     try:
         return _KINDS[file.kind](file, reading)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ume_r1_rag.describe import describe
 from ume_r1_rag.errors import ConfigError, InputError
+from ume_r1_rag.media.limits import LIMITS
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,6 +49,8 @@ class PdfPages:
         if not os.path.isfile(path):
             raise InputError(f"PDF {self._name} does not exist or is no file: check the path")
         with _PDFIUM:
+            # PDFium sets no error for a file without pages: it would be the last file's, e.g. a password.
+            pypdfium2.raw.FPDF_LoadMemDocument(b"", 0, None)
             try:
                 self._pdf = pypdfium2.PdfDocument(Path(path))
                 self._pdf.init_forms()  # before any page: what was filled in is then rendered, too
@@ -78,7 +81,7 @@ class PdfPages:
 
         Raises:
             ConfigError: ``max_pixels`` is not positive.
-            InputError: there is no such page, or it cannot be rendered.
+            InputError: there is no such page, it cannot be rendered, or is too elongated.
         """
         import pypdfium2
         from pypdfium2 import raw
@@ -86,7 +89,13 @@ class PdfPages:
         if max_pixels < 1:
             raise ConfigError(f"max_pixels={max_pixels} is no size: give a positive number")
         with _PDFIUM, self._page(page) as sheet:
-            width, height = _pixel_size(sheet.get_width(), sheet.get_height(), max_pixels)
+            points = sheet.get_width(), sheet.get_height()
+            if max(points) > LIMITS.max_aspect * max(min(points), 1e-3):
+                raise InputError(
+                    f"page {page} of PDF {self._name} is {points[0]:g}x{points[1]:g} points, more elongated "
+                    f"than {LIMITS.max_aspect:g}:1, which the model's processor refuses: cut it into several"
+                )
+            width, height = _pixel_size(*points, max_pixels)
             # Not PdfPage.render: it rounds both sides up, which breaks the limit and the 224 x 224.
             bitmap = pypdfium2.PdfBitmap.new_native(width, height, raw.FPDFBitmap_BGR)
             try:
