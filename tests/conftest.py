@@ -14,6 +14,9 @@ sys.path.append(str(Path(__file__).parent))
 import official
 from hash_encoder import HashEncoder
 
+_SERVER = os.environ.get("QDRANT_URL")
+_SERVERS = ["server", "server over grpc"] if _SERVER else ["server"]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips what needs a GPU or vLLM on a machine without."""
@@ -54,23 +57,45 @@ def qdrant_app():
         assert app.broken == []
 
 
-@pytest.fixture(params=["embedded", "loopback", "server"])
+@pytest.fixture(params=["embedded", "loopback", "grpc", *_SERVERS])
 def store(request):
-    """A place for indexes, in each of three kinds; see ``stores.py``."""
+    """A place for indexes, of each kind; see ``stores.py``."""
     from qdrant_client import QdrantClient
     from stores import Store
 
-    if request.param == "server" and not os.environ.get("QDRANT_URL"):
+    if request.param in _SERVERS and not _SERVER:
         pytest.skip("needs a Qdrant server: set QDRANT_URL, and QDRANT_API_KEY if it has a key")
     if request.param == "loopback":
         app = request.getfixturevalue("qdrant_app")
         store = Store("loopback", app, url=app.url, api_key=app.api_key)
+    elif request.param == "grpc":
+        store = Store("grpc", client=request.getfixturevalue("grpc_client"))
     elif request.param == "embedded":
         store = Store("embedded", client=QdrantClient(":memory:"))
-    else:
-        store = Store("server")  # which is found as users have it found: by the environment
+    else:  # found as users have it found: by the environment
+        store = Store("server", prefer_grpc=request.param != "server")
     yield store
     store.clear()
+
+
+@pytest.fixture
+def grpc_client(qdrant_app):
+    """A client that talks gRPC over loopback; see ``qdrant_grpc.py``."""
+    from qdrant_client import QdrantClient
+    from qdrant_grpc import GrpcApp
+
+    with GrpcApp(qdrant_app) as front:
+        client = QdrantClient(
+            url=qdrant_app.url,
+            api_key=qdrant_app.api_key,
+            grpc_port=front.port,
+            prefer_grpc=True,
+            check_compatibility=False,
+        )
+        yield client
+        client.close()
+        # What the client still asks by the other interface would show nothing of this one.
+        assert qdrant_app.requests == []
 
 
 @pytest.fixture(scope="session")

@@ -58,14 +58,14 @@ class QdrantApp(Loopback):
         api_key: the key that requests must carry, or None.
         version: what it says it is.
         client: the embedded client that does the work.
-        broken: what went wrong in the app itself, with the request; the test is then worth nothing.
+        broken: what went wrong in the app itself, and where; the test is then worth nothing.
     """
 
     def __init__(self, api_key: str | None = None, version: str = "1.19.0") -> None:
         super().__init__()
         self.api_key, self.version = api_key, version
         self.client = QdrantClient(":memory:")
-        self.broken: list[tuple[Request, Exception]] = []
+        self.broken: list[tuple[str, Exception]] = []
         self._created: dict[str, models.CreateCollection] = {}
         self._optimizers: dict[str, dict[str, Any]] = {}
         self._indexes: dict[str, dict[str, models.PayloadIndexInfo]] = {}
@@ -90,31 +90,22 @@ class QdrantApp(Loopback):
     def error(self, message: str) -> bytes:
         return _envelope(None, {"error": message}, time.perf_counter())
 
-    def _answer(self, request: Request, body: bytes, key: str | None) -> Any:
-        if self.api_key is not None and request.path != "/" and key != self.api_key:
-            if key is None:
-                raise Refused(401, "Must provide an API key or an Authorization bearer token")
+    def admit(self, key: str | None) -> None:
+        """Refuses whoever has no key, or a wrong one."""
+        if self.api_key is not None and key is None:
+            raise Refused(401, "Must provide an API key or an Authorization bearer token")
+        if self.api_key is not None and key != self.api_key:
             raise Refused(401, "Invalid API key or JWT")
-        if len(body) > MOST_BYTES:
-            limit = f"(limit: {MOST_BYTES} bytes)"
-            raise Refused(400, f"JSON payload ({len(body)} bytes) is larger than allowed {limit}.")
-        for method, pattern, name in _ROUTES:
-            match = pattern.fullmatch(request.path)
-            if match and method == request.method:
-                handler = getattr(self, name)
-                arguments = {name: unquote(value) for name, value in match.groupdict().items()}
-                wanted = get_type_hints(getattr(type(self), name)).get("body")
-                if wanted is not None:
-                    arguments["body"] = _parse(wanted, body)
-                return self._do(request, handler, arguments)
-        raise Refused(404, f"no such endpoint: {request.method} {request.path}")
 
-    def _do(self, request: Request, handler: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    def call(self, method: str, /, **arguments: Any) -> Any:
+        """Returns what one of the routes' methods does, with a server's errors."""
         with self._lock, warnings.catch_warnings():
             # Embedded mode warns of what only a server does, which is what this stands in for.
             warnings.simplefilter("ignore")
             try:
-                return handler(**arguments)
+                return getattr(self, method)(**arguments)
+            except Refused:
+                raise
             except ValueError as error:
                 message = str(error)
                 if re.search(r"(Collection|Alias) .* not found|does not exist", message):
@@ -122,11 +113,25 @@ class QdrantApp(Loopback):
                 if "already exists" in message:
                     raise Refused(409, message) from error
                 raise Refused(400, f"Wrong input: {message}") from error
-            except Refused:
-                raise
             except Exception as error:
-                self.broken.append((request, error))
+                self.broken.append((method, error))
                 raise Refused(500, f"Service internal error: {error!r}") from error
+
+    def _answer(self, request: Request, body: bytes, key: str | None) -> Any:
+        if request.path != "/":
+            self.admit(key)
+        if len(body) > MOST_BYTES:
+            limit = f"(limit: {MOST_BYTES} bytes)"
+            raise Refused(400, f"JSON payload ({len(body)} bytes) is larger than allowed {limit}.")
+        for method, pattern, name in _ROUTES:
+            match = pattern.fullmatch(request.path)
+            if match and method == request.method:
+                arguments: dict[str, Any] = {key: unquote(value) for key, value in match.groupdict().items()}
+                wanted = get_type_hints(getattr(type(self), name)).get("body")
+                if wanted is not None:
+                    arguments["body"] = _parse(wanted, body)
+                return self.call(name, **arguments)
+        raise Refused(404, f"no such endpoint: {request.method} {request.path}")
 
     def _physical(self, name: str) -> str:
         if name in self._created:
@@ -137,33 +142,33 @@ class QdrantApp(Loopback):
         raise Refused(404, f"Not found: Collection `{name}` doesn't exist!")
 
     @_route("GET", "/")
-    def _root(self) -> Any:
+    def version_info(self) -> Any:
         return models.VersionInfo(
             title="qdrant - vector search engine", version=self.version, commit="0" * 40
         )
 
     @_route("GET", "/collections")
-    def _list(self) -> Any:
+    def collections(self) -> Any:
         return self.client.get_collections()
 
     @_route("GET", "/aliases")
-    def _aliases(self) -> Any:
+    def aliases(self) -> Any:
         return self.client.get_aliases()
 
     @_route("POST", "/collections/aliases")
-    def _change_aliases(self, body: models.ChangeAliasesOperation) -> Any:
+    def change_aliases(self, body: models.ChangeAliasesOperation) -> Any:
         return self.client.update_collection_aliases(body.actions)
 
     @_route("GET", "/collections/{name}/aliases")
-    def _aliases_of(self, name: str) -> Any:
+    def aliases_of(self, name: str) -> Any:
         return self.client.get_collection_aliases(name)
 
     @_route("GET", "/collections/{name}/exists")
-    def _exists(self, name: str) -> Any:
+    def exists(self, name: str) -> Any:
         return {"exists": self.client.collection_exists(name)}
 
     @_route("PUT", "/collections/{name}")
-    def _create(self, name: str, body: models.CreateCollection) -> Any:
+    def create(self, name: str, body: models.CreateCollection) -> Any:
         self.client.create_collection(
             name,
             vectors_config=body.vectors,
@@ -174,7 +179,7 @@ class QdrantApp(Loopback):
         return True
 
     @_route("GET", "/collections/{name}")
-    def _get(self, name: str) -> Any:
+    def collection(self, name: str) -> Any:
         physical = self._physical(name)
         info, created = self.client.get_collection(physical), self._created[physical]
         params, optimizers = info.config.params, info.config.optimizer_config
@@ -185,7 +190,7 @@ class QdrantApp(Loopback):
         return info
 
     @_route("PATCH", "/collections/{name}")
-    def _update(self, name: str, body: models.UpdateCollection) -> Any:
+    def update(self, name: str, body: models.UpdateCollection) -> Any:
         physical = self._physical(name)
         if body.optimizers_config is not None:
             self._optimizers[physical] |= body.optimizers_config.model_dump(exclude_none=True)
@@ -195,13 +200,13 @@ class QdrantApp(Loopback):
         return True
 
     @_route("DELETE", "/collections/{name}")
-    def _delete_collection(self, name: str) -> Any:
+    def delete_collection(self, name: str) -> Any:
         # A server deletes by the collection's own name; an alias is none.
         self._created.pop(name, None)
         return self.client.delete_collection(name)
 
     @_route("PUT", "/collections/{name}/index")
-    def _create_index(self, name: str, body: models.CreateFieldIndex) -> Any:
+    def create_index(self, name: str, body: models.CreateFieldIndex) -> Any:
         kind = getattr(body.field_schema, "type", body.field_schema)
         self._indexes[self._physical(name)][body.field_name] = models.PayloadIndexInfo(
             data_type=models.PayloadSchemaType(str(getattr(kind, "value", kind))),
@@ -211,28 +216,28 @@ class QdrantApp(Loopback):
         return self.client.create_payload_index(name, body.field_name, body.field_schema)
 
     @_route("DELETE", "/collections/{name}/index/{path}")
-    def _delete_index(self, name: str, path: str) -> Any:
+    def delete_index(self, name: str, path: str) -> Any:
         self._indexes[self._physical(name)].pop(path, None)
         return self.client.delete_payload_index(name, path)
 
     @_route("PUT", "/collections/{name}/points")
-    def _upsert(self, name: str, body: models.PointInsertOperations) -> Any:
+    def upsert(self, name: str, body: models.PointInsertOperations) -> Any:
         points = body.points if isinstance(body, models.PointsList) else body.batch
         return self.client.upsert(
             name, points, update_filter=body.update_filter, update_mode=body.update_mode
         )
 
     @_route("POST", "/collections/{name}/points")
-    def _retrieve(self, name: str, body: models.PointRequest) -> Any:
+    def retrieve(self, name: str, body: models.PointRequest) -> Any:
         payload = True if body.with_payload is None else body.with_payload
         return self.client.retrieve(name, body.ids, payload, body.with_vector or False)
 
     @_route("POST", "/collections/{name}/points/delete")
-    def _delete(self, name: str, body: models.PointsSelector) -> Any:
+    def delete(self, name: str, body: models.PointsSelector) -> Any:
         return self.client.delete(name, body)
 
     @_route("POST", "/collections/{name}/points/scroll")
-    def _scroll(self, name: str, body: models.ScrollRequest) -> Any:
+    def scroll(self, name: str, body: models.ScrollRequest) -> Any:
         points, offset = self.client.scroll(
             name,
             scroll_filter=body.filter,
@@ -245,49 +250,49 @@ class QdrantApp(Loopback):
         return models.ScrollResult(points=points, next_page_offset=offset)
 
     @_route("POST", "/collections/{name}/points/count")
-    def _count(self, name: str, body: models.CountRequest) -> Any:
+    def count(self, name: str, body: models.CountRequest) -> Any:
         return self.client.count(name, count_filter=body.filter)
 
     @_route("POST", "/collections/{name}/facet")
-    def _facet(self, name: str, body: models.FacetRequest) -> Any:
+    def facet(self, name: str, body: models.FacetRequest) -> Any:
         if body.key not in self._indexes[self._physical(name)]:
             raise Refused(400, f"Bad request: Index required but not found for \"{body.key}\" of one of the "
                                "following types: [keyword, integer, uuid, bool].")  # fmt: skip
         return self.client.facet(name, body.key, facet_filter=body.filter, limit=body.limit or 10)
 
     @_route("POST", "/collections/{name}/points/query")
-    def _query(self, name: str, body: models.QueryRequest) -> Any:
+    def query(self, name: str, body: models.QueryRequest) -> Any:
         return self.client.query_points(name, offset=body.offset, **_query_options(body))
 
     @_route("POST", "/collections/{name}/points/query/batch")
-    def _query_batch(self, name: str, body: models.QueryRequestBatch) -> Any:
-        return [self._query(name, one) for one in body.searches]
+    def query_batch(self, name: str, body: models.QueryRequestBatch) -> Any:
+        return [self.query(name, one) for one in body.searches]
 
     @_route("POST", "/collections/{name}/points/query/groups")
-    def _query_groups(self, name: str, body: models.QueryGroupsRequest) -> Any:
+    def query_groups(self, name: str, body: models.QueryGroupsRequest) -> Any:
         return self.client.query_points_groups(
             name, body.group_by, group_size=body.group_size or 3, with_lookup=body.with_lookup,
             **_query_options(body),
         )  # fmt: skip
 
     @_route("PUT", "/collections/{name}/points/vectors")
-    def _update_vectors(self, name: str, body: models.UpdateVectors) -> Any:
+    def update_vectors(self, name: str, body: models.UpdateVectors) -> Any:
         return self.client.update_vectors(name, body.points, update_filter=body.update_filter)
 
     @_route("POST", "/collections/{name}/points/vectors/delete")
-    def _delete_vectors(self, name: str, body: models.DeleteVectors) -> Any:
+    def delete_vectors(self, name: str, body: models.DeleteVectors) -> Any:
         return self.client.delete_vectors(name, body.vector, _selected(body))
 
     @_route("POST", "/collections/{name}/points/payload")
-    def _set_payload(self, name: str, body: models.SetPayload) -> Any:
+    def set_payload(self, name: str, body: models.SetPayload) -> Any:
         return self.client.set_payload(name, body.payload, _selected(body), body.key)
 
     @_route("PUT", "/collections/{name}/points/payload")
-    def _overwrite_payload(self, name: str, body: models.SetPayload) -> Any:
+    def overwrite_payload(self, name: str, body: models.SetPayload) -> Any:
         return self.client.overwrite_payload(name, body.payload, _selected(body))
 
     @_route("POST", "/collections/{name}/points/payload/delete")
-    def _delete_payload(self, name: str, body: models.DeletePayload) -> Any:
+    def delete_payload(self, name: str, body: models.DeletePayload) -> Any:
         return self.client.delete_payload(name, body.keys, _selected(body))
 
 

@@ -1,9 +1,9 @@
 """Places for indexes: the same cases run embedded, over loopback, and on a server if there is one.
 
-Loopback is ``qdrant_app.py``: it shows that what is asked for goes over the wire and comes back, and nothing
-of a server. For that, set ``QDRANT_URL`` and, if it has one, the key in ``QDRANT_API_KEY``, and run
-``tests/test_server.py`` and ``tests/test_server_runs.py``: their collections there have names of their own,
-and are deleted afterwards.
+Loopback is ``qdrant_app.py``, by REST or by gRPC: it shows that what is asked for goes over the wire and
+comes back, and nothing of a server. For that, set ``QDRANT_URL`` and, if it has one, the key in
+``QDRANT_API_KEY``, and run ``tests/test_server.py`` and ``tests/test_server_runs.py``: their collections have
+names of their own there, and are deleted afterwards.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Store:
     """A place for indexes.
 
     Attributes:
-        kind: ``"embedded"``, ``"loopback"`` or ``"server"``.
+        kind: ``"embedded"``, ``"loopback"``, ``"grpc"`` or ``"server"``.
         app: what answers over loopback.
     """
 

@@ -139,6 +139,20 @@ def test_an_ingestion_that_is_broken_off_goes_on(qdrant_app, make_encoder, tmp_p
         assert report.unchanged == done
 
 
+def test_failures_over_grpc_are_our_errors(qdrant_app, grpc_client):
+    with QdrantIndex(client=grpc_client, fingerprint=FINGERPRINT) as index:
+        index.upsert(*zip(*CORPUS, strict=True))
+        qdrant_app.api_key = "another"
+        with pytest.raises(IndexUnavailable, match="Invalid API key or JWT") as caught:
+            index.nearest(unit(1, 0, 0, 0), "disc")
+        assert "a key" not in str(caught.value)
+        qdrant_app.api_key = None
+        assert index.count() == 4
+        index.client.delete_collection(index.physical)
+        with pytest.raises(IndexUnavailable, match="not found"):
+            index.count()
+
+
 @pytest.mark.parametrize("version", ["1.16.3", "1.9.0", "0.11.7"])
 def test_an_old_server_is_refused_with_the_version_that_is_needed(version):
     with (

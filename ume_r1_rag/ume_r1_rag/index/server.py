@@ -39,7 +39,7 @@ def check_server(connection: Connection, tenant: str | None) -> None:
     if connection.embedded:
         return
     found = _version(connection)
-    match = re.match(r"(\d+)\.(\d+)", found)
+    match = re.match(r"(\d+)\.(\d+)[\w.+-]{0,40}", found)
     if match is None:
         logger.warning(
             "the server at %r does not say which Qdrant it is: it must be %s or newer, and %s or newer for "
@@ -52,12 +52,12 @@ def check_server(connection: Connection, tenant: str | None) -> None:
     version = int(match[1]), int(match[2])
     if version < OLDEST:
         raise IndexUnavailable(
-            f"the server at {connection.location!r} is Qdrant {found}, and would write where it must not: "
+            f"the server at {connection.location!r} is Qdrant {match[0]}, and would write where it must not: "
             f"use Qdrant {_text(OLDEST)} or newer, or path= for an embedded collection"
         )
     if tenant is not None and version < OLDEST_WITH_TENANTS:
         raise IndexUnavailable(
-            f"the server at {connection.location!r} is Qdrant {found}, and would weigh words by other "
+            f"the server at {connection.location!r} is Qdrant {match[0]}, and would weigh words by other "
             f"tenants' documents: for tenant={tenant!r} use Qdrant {_text(OLDEST_WITH_TENANTS)} or newer"
         )
 
