@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -223,11 +224,12 @@ class IndexReport:
         meta = self.meta
         packages = ", ".join(f"{name} {version}" for name, version in meta.get("versions", {}).items())
         load = ", ".join(f"{one:.1f}" for one in meta.get("load", ()))
-        return (
-            f"{meta.get('machine')}; load {load}\n{packages}\n"
-            f"D {meta.get('dimension')}, {meta.get('queries')} queries a kind, seed {meta.get('seed')}, "
-            f"{meta.get('at')}, {meta.get('seconds', 0):.0f} s"
+        told = (
+            f"{meta.get('machine')}; load {load}; {packages}; D {meta.get('dimension')}, "
+            f"{meta.get('queries')} queries a kind, seed {meta.get('seed')}; {meta.get('at')}, "
+            f"{meta.get('seconds', 0):.0f} s"
         )
+        return textwrap.fill(told, _WIDTH)
 
 
 def _head(title: str) -> str:
