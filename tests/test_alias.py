@@ -130,6 +130,18 @@ def test_dropping_spares_what_is_live_and_what_is_being_built(tmp_path):
             closed.count()
 
 
+def test_a_number_is_used_once(tmp_path):
+    """Whoever still has a dropped version open must not find another model's vectors in its place."""
+    with filled(tmp_path) as index:
+        index.swap(built(index))
+        index.rollback()
+        with QdrantIndex(tmp_path, version=2) as dropped:
+            assert index.drop_old() == ["ume_r1--2"]
+            assert index.build_next({**NEXT, "weights": "e" * 8}).physical == "ume_r1--3"
+            with pytest.raises(IndexUnavailable, match="ume_r1--2"):
+                dropped.search(WIDE, "disc")
+
+
 def test_a_version_is_not_swapped_into_another_collection(tmp_path):
     with filled(tmp_path) as index, filled(tmp_path, collection="other") as other:
         with pytest.raises(ConfigError, match="no version of 'ume_r1'"):
