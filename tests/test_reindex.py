@@ -318,7 +318,7 @@ def test_the_command_builds_compares_swaps_and_goes_back(command, tmp_path):
     shown = done.stdout.splitlines()
     assert shown[0] == "built      ume_r1--2: 10 documents"
     assert shown[1].startswith("written    10 in ")
-    assert shown[2].startswith("kept       10 reasonings and summaries of the earlier model")
+    assert shown[2].startswith("kept       reasoning and summary of 10 documents, the earlier model's")
     assert shown[3] == "compared   8 questions by disc"
     assert shown[7] == "  hit@1       8 of 8 now, 8 after"
     assert shown[8] == "not swapped: the same command with --yes makes ume_r1--2 live"

@@ -174,8 +174,8 @@ def _report(report: ReindexReport, index: QdrantIndex) -> str:
         lines.append(f"tenants    {len(tenants)}")
     if report.texts:
         lines.append(
-            f"kept       {report.texts} reasonings and summaries of the earlier model, as words; their gen "
-            "vectors are of no use to the new one"
+            f"kept       reasoning and summary of {report.texts} documents, the earlier model's; its gen "
+            "vectors are not"
         )
     if report.flagged:
         issues = ", ".join(f"{issue} {count}" for issue, count in sorted(report.flagged.items()))
