@@ -354,7 +354,7 @@ def test_files_that_may_not_be_read(tmp_path, make_encoder):
 @pytest.mark.slow
 def test_a_pdf_of_5000_pages_is_read_with_a_few_windows_in_memory(tmp_path, make_encoder):
     (tmp_path / "long.pdf").write_bytes(
-        text_pdf([f"page {number}" for number in range(5000)], box=(100, 100))
+        text_pdf([f"page {number}" for number in range(5000)], box=(200, 100))
     )
     encoder, live = make_encoder(), []
     encode = encoder.encode_document

@@ -187,21 +187,22 @@ def test_index_names_what_failed_and_indexes_the_rest(filled):
     _, _, done = filled
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("indexed  5 documents in ")
+    assert lines[0].startswith("indexed    5 documents in ")
     assert lines[0].endswith(": page 2, image 2, text 1")
     assert lines[1].endswith("which now holds 5: 5 with disc, 5 with gen")
     assert "  unknown extension '.bin': 1" in lines
-    failed = lines[lines.index("failed   1") + 1 :]
-    assert len(failed) == 1
+    failed = lines[lines.index("failed     1") + 1 :]
     assert failed[0].startswith("  broken.png  ")
+    assert failed[1:] == ["see `ume-r1 info --failures`; once mended: `ume-r1 index --retry-failed`"]
     assert "Traceback" not in done.stderr
 
 
-def test_index_replaces_and_succeeds_where_nothing_fails(filled, tmp_path, loaded):
+def test_index_leaves_alone_what_it_has_and_succeeds_where_nothing_fails(filled, tmp_path, loaded):
     files, path = filled[1], tmp_path / "index"
-    for _ in range(2):
+    for says in ("indexed    1 documents", "unchanged  1 documents"):
         done = run("index", files / "red.png", "--model", "nano", "--path", path, "--mode", "disc")
         assert done.exit_code == 0, done.stderr
+        assert says in done.stdout
         assert "which now holds 1: 1 with disc, 0 with gen" in done.stdout
     changed = run("index", files / "red.png", "-m", "nano", "-p", path, "--think", "none")
     assert changed.exit_code == 1

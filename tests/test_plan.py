@@ -91,6 +91,30 @@ def test_a_plan_without_an_index(folder):
     assert plan(None, retry_failed=True).new == 0
 
 
+def test_memory_does_not_grow_with_the_files(tmp_path, monkeypatch):
+    import tracemalloc
+
+    from ume_r1_rag.ingest import files
+
+    monkeypatch.setattr(files, "SORTED_NAMES", 100)
+
+    def peak(count):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"{number:06}.txt").write_text("text")
+            (folder / f"{number:06}.xyz").touch()
+        tracemalloc.start()
+        found = plan(None, folder)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (found.new, dict(found.skipped)) == (count, {"unknown extension '.xyz'": count})
+        return used
+
+    peak(5)
+    assert peak(1500) < peak(150) + 100_000
+
+
 def test_an_estimate_counts_everything_and_tries_a_sample(tmp_path, index, encoder):
     for number in range(60):
         (tmp_path / f"{number}.txt").write_text(f"text {number}")

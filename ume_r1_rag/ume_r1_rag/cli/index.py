@@ -37,7 +37,7 @@ Examples:
   ume-r1 index ~/papers --prune                        # also forget what was deleted
   ume-r1 index --retry-failed                          # only what failed; see ume-r1 info --failures
   ume-r1 index scans --mode disc --collection scans    # no reasoning: many times quicker
-  find . -name '*.pdf' -mtime -1 | ume-r1 index --files-from -
+  ume-r1 index --files-from new.txt                    # or -, as in: find . -mtime -1 | ume-r1 …
 """
 
 

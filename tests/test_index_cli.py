@@ -1,0 +1,288 @@
+"""``ume-r1 index``: its options, what it says, how it exits; with a cheap encoder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from made_files import write_pdf
+from PIL import Image
+from typer.testing import CliRunner
+
+from ume_r1_rag.cli import model
+from ume_r1_rag.cli.app import app
+from ume_r1_rag.cli.store import storage_of
+from ume_r1_rag.errors import InputError
+from ume_r1_rag.index import QdrantIndex
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name in (*(n for n in os.environ if n.startswith("UME_R1_")), "QDRANT_URL", "QDRANT_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def encoder(monkeypatch, make_encoder):
+    """The encoder that commands get; ``loads`` counts how often."""
+    encoder = make_encoder()
+    encoder.loads = 0
+
+    def load(*of, **options):
+        encoder.loads += 1
+        return encoder
+
+    monkeypatch.setattr(model, "load_encoder", load)
+    return encoder
+
+
+@pytest.fixture
+def files(tmp_path):
+    root = tmp_path / "files"
+    (root / "sub").mkdir(parents=True)
+    for number in range(3):
+        (root / "sub" / f"{number}.txt").write_text(f"text {number}")
+    Image.new("RGB", (20, 20), "red").save(root / "a.png")
+    write_pdf(root / "b.pdf", 2)
+    (root / "data.bin").touch()
+    return root
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "index"
+
+
+def run(*arguments, **options):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+
+
+def stored(place, **options):
+    with QdrantIndex(place, **options) as index:
+        return sorted(
+            f"{hit.payload['ume_title']}{hit.payload.get('ume_page', '')}" for hit in index.scroll()
+        )
+
+
+ALL = ["a.png", "b.pdf1", "b.pdf2", "sub/0.txt", "sub/1.txt", "sub/2.txt"]
+
+
+def test_index_tells_what_it_did(files, place, encoder):
+    done = run("index", files, "-p", place)
+    assert done.exit_code == 0, done.output
+    first, second, *others = done.stdout.splitlines()
+    assert first.startswith("indexed    6 documents in ")
+    assert first.endswith(": page 2, image 1, text 3")
+    assert second.endswith("which now holds 6: 6 with disc, 6 with gen")
+    assert others == ["skipped    1 files", "  unknown extension '.bin': 1"]
+    assert stored(place) == ALL
+
+    (files / "a.png").unlink()
+    (files / "sub" / "0.txt").write_text("changed")
+    write_pdf(files / "b.pdf", 1, "other")
+    lines = run("index", files, "-p", place, "--prune").stdout.splitlines()
+    assert lines[0].endswith(": page 1, text 1, 2 of them replaced")
+    assert lines[2:5] == [
+        "unchanged  2 documents, left alone",
+        "removed    1 parts that their files no longer have",
+        "pruned     1 documents whose files are gone",
+    ]
+    assert stored(place) == ["b.pdf1", "sub/0.txt", "sub/1.txt", "sub/2.txt"]
+
+
+def test_a_dry_run_loads_and_writes_nothing(files, place, encoder):
+    done = run("index", files, "-p", place, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "would index  6 new and 0 replaced documents: page 2, image 1, text 3" in done.stdout
+    assert "into         ume_r1, which would be made" in done.stdout
+    assert not place.exists()
+    assert encoder.loads == 0
+    run("index", files, "-p", place)
+    (files / "a.png").unlink()
+    write_pdf(files / "b.pdf", 1, "other")
+    done = run("index", files, "-p", place, "--dry-run", "--prune", "--mode", "both")
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["1", "replaced,", "1", "removed", "b.pdf"]
+    assert "would index  0 new and 1 replaced documents: page 1" in lines
+    assert "unchanged    3" in lines
+    assert "pruned     1 documents whose files are gone" in lines
+    assert encoder.loads == 1
+    assert stored(place) == ALL
+
+
+def test_an_estimate_writes_nothing(files, place, encoder):
+    done = run("index", files, "-p", place, "--estimate")
+    assert done.exit_code == 0, done.output
+    found = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert found["documents"] == "6: page 2, image 1, text 3"
+    assert found["sample"] == "6 documents: page 2, image 1, text 3"
+    assert "hours) for mode both" in found["time"]
+    assert found["size"].endswith(" kB on disk")
+    assert found["tokens"] == "3 visual"
+    assert not place.exists()
+    run("index", files, "-p", place, "--mode", "disc")
+    again = run("index", files, "-p", place, "--estimate", "--mode", "disc").stdout
+    assert "documents   0\n" in again
+    assert "6 unchanged" in again
+
+
+def test_paths_from_a_list(files, place, encoder, tmp_path):
+    wanted = f"{files / 'a.png'}\n\n{files / 'sub'}\n{files / 'absent.txt'}\n"
+    (tmp_path / "list").write_text(wanted)
+    done = run("index", "--files-from", tmp_path / "list", "-p", place)
+    assert done.exit_code == 1
+    assert "absent.txt does not exist" in done.stdout
+    assert stored(place) == ["0.txt", "1.txt", "2.txt", "a.png"]
+    done = run("index", files / "b.pdf", "--files-from", "-", "-p", place, input=f"{files / 'a.png'}\n")
+    assert done.exit_code == 0, done.output
+    assert stored(place)[-2:] == ["b.pdf1", "b.pdf2"]
+
+
+def test_failures_are_listed_and_tried_again(files, place, encoder):
+    refused = [True]
+    encoder._fail = lambda one: InputError("not \x1b[31mred") if refused and one.text == "text 1" else None
+    (files / "evil\x1b[2J.png").write_bytes(b"rubbish")
+    done = run("index", files, "-p", place)
+    assert done.exit_code == 1
+    lines = done.stdout.splitlines()
+    listed = lines[lines.index("failed     2") + 1 :]
+    assert [line.split()[0] for line in listed[:2]] == ["evil[2J.png", "sub/1.txt"]
+    assert listed[1].endswith("  not [31mred")
+    assert "\x1b" not in done.stdout
+    shown = run("info", "--failures", "-p", place).stdout
+    assert shown.splitlines()[0].split() == ["document", "tries", "last", "reason"]
+    assert len(shown.splitlines()) == 3
+    assert "\x1b" not in shown
+    found = json.loads(run("info", "--failures", "--json", "-p", place).stdout)
+    assert [(one["title"], one["attempts"], one["error"]) for one in found] == [
+        ("evil\x1b[2J.png", 1, "InputError"),
+        ("sub/1.txt", 1, "InputError"),
+    ]
+    refused.clear()
+    encoder.calls.clear()
+    done = run("index", "--retry-failed", "-p", place)
+    assert done.exit_code == 1
+    assert done.stdout.startswith("indexed    1 documents")
+    assert sum(number for *_, number in encoder.calls) == 1
+    (files / "evil\x1b[2J.png").unlink()
+    assert run("index", files, "--prune", "-p", place).exit_code == 0
+    assert run("info", "--failures", "-p", place).stdout == "no failures\n"
+
+
+def test_pruning_that_is_refused_says_so_and_exits_with_1(files, place, encoder):
+    run("index", files, "-p", place)
+    for file in (files / "sub").iterdir():
+        file.unlink()
+    done = run("index", files, "-p", place, "--prune")
+    assert done.exit_code == 1
+    assert f"  kept 3: {files}/sub is empty, like a drive that is not mounted" in done.stdout
+    assert stored(place) == ALL
+
+
+def test_options_reach_the_library(files, place, encoder, monkeypatch):
+    calls = []
+    report = run("index", files, "-p", place, "--tenant", "a", "--no-reasoning", "--force", "--batch-size", 2)
+    assert report.exit_code == 0, report.output
+    with QdrantIndex(place, tenant="a") as index:
+        assert index.count() == 6
+        assert not any("It shows" in json.dumps(hit.payload) for hit in index.scroll())
+    assert max(number for *_, number in encoder.calls) == 2
+    assert stored(place) == []
+
+    def spied(*of, **options):
+        calls.append(options)
+        raise InputError("enough")
+
+    monkeypatch.setattr("ume_r1_rag.ingest.ingest", spied)
+    storage = ["--storage", "datatype=float16", "--storage", "hnsw_m=32", "--storage", "on_disk=true"]
+    done = run("index", files, "-p", place, "--collection", "c", "--segment", 5, "--bulk", *storage)
+    assert done.stderr == "error: enough\n"
+    assert (calls[0]["segment_s"], calls[0]["bulk"], calls[0]["store_reasoning"]) == (5, True, True)
+    with QdrantIndex(place, collection="c") as index:
+        assert (index.storage.datatype, index.storage.hnsw_m, index.storage.on_disk) == ("float16", 32, True)
+
+
+def test_a_model_with_one_space_needs_no_mode(files, place, monkeypatch, make_encoder):
+    monkeypatch.setattr(model, "load_encoder", lambda *of, **options: make_encoder(spaces=["disc"]))
+    done = run("index", files, "-p", place)
+    assert done.exit_code == 0, done.output
+    assert "6 with disc, 0 with gen" in done.stdout
+    refused = run("index", files, "-p", place, "--mode", "both")
+    assert refused.exit_code == 1
+    assert "this encoder has no gen vectors" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "give a PATH, --files-from or --retry-failed"),
+        (["--prune", "--retry-failed"], "--prune needs a PATH"),
+        ([".", "--dry-run", "--estimate"], "give one of them"),
+        ([".", "--estimate", "--prune"], "leave --prune and --retry-failed"),
+        ([".", "--segment", "0"], "'--segment'"),
+        ([".", "--mode", "text"], "'--mode'"),
+        (["--files-from", "absent"], "cannot be read"),
+        ([".", "--storage", "datatype"], "NAME=VALUE"),
+        ([".", "--storage", "color=red"], "'color=red'"),
+        ([".", "--storage", "datatype=float8"], "float8"),
+    ],
+)
+def test_a_wrong_call_exits_with_2_before_anything_is_loaded(arguments, says, tmp_path, monkeypatch, encoder):
+    monkeypatch.chdir(tmp_path)
+    done = run("index", *arguments)
+    assert done.exit_code == 2, done.output
+    assert says in " ".join(done.stderr.replace("│", " ").split())
+    assert encoder.loads == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from hash_encoder import HashEncoder
+from ume_r1_rag.cli import main, model
+
+class Slow(HashEncoder):
+    def encode_document(self, *of, **options):
+        print("encoding", file=sys.stderr, flush=True)
+        time.sleep(0.3)
+        return super().encode_document(*of, **options)
+
+model.load_encoder = lambda *of, **options: Slow()
+sys.argv = ["ume-r1", *sys.argv[2:]]
+main()
+"""
+
+
+def test_ctrl_c_ends_the_command_and_the_next_goes_on(tmp_path, place, encoder):
+    files = tmp_path / "many"
+    files.mkdir()
+    for number in range(40):
+        (files / f"{number:02}.txt").write_text(f"text {number}")
+    tests = str(Path(__file__).parent)
+    arguments = ["index", str(files), "-p", str(place), "--mode", "disc", "--batch-size", "4"]
+    command = [sys.executable, "-c", SCRIPT, tests, *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for _ in range(3):
+        assert process.stderr.readline() == "encoding\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err.endswith("interrupted: what was written stays; the same command goes on from there\n")
+    assert "Traceback" not in err
+    assert out == ""
+    had = len(stored(place))
+    assert 4 <= had < 40
+    done = run(*arguments)
+    assert done.stdout.startswith(f"indexed    {40 - had} documents")
+    assert len(stored(place)) == 40
+
+
+def test_the_storage_that_is_said():
+    assert storage_of(None) is None
+    said = storage_of(["quantization=int8", "rescore=false", "oversampling=3.0", "shard_number=6"])
+    assert (said.quantization, said.rescore, said.oversampling, said.shard_number) == ("int8", False, 3.0, 6)
