@@ -302,6 +302,26 @@ def test_a_picture_alone_is_encoded_as_the_documents_were(
     assert encoder.calls[-1][0].instruction == (instruction if instruction == "Mine." else None)
 
 
+@pytest.mark.parametrize(
+    "name", ["red.png", "folder/red.png", "https://a.example/red.png", "data:image/png;,AA"]
+)
+def test_a_string_is_text_and_opens_nothing(retriever, encoder, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("red.png").write_bytes(b"never read")
+    if name == "red.png":
+        name = str(Path(name).absolute())
+    expected = MultimodalInput(text=name)
+    retriever.search(name)
+    assert encoder.calls[-1][0] == expected
+    assert retriever.search(name, mode="fused").spaces == SPACES
+    retriever.search_batch([name, name])
+    assert encoder.calls[-1][0] == [expected, expected]
+    asyncio.run(retriever.asearch(name))
+    assert encoder.calls[-1][0] == expected
+    asyncio.run(retriever.asearch_batch([name]))
+    assert encoder.calls[-1][0] == expected
+
+
 def same(one, other):
     assert [hit.id for hit in one.hits] == [hit.id for hit in other.hits]
     assert [hit.score for hit in one.hits] == pytest.approx([hit.score for hit in other.hits], abs=1e-6)

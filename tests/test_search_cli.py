@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 import typer
@@ -168,6 +169,32 @@ def test_a_file_of_questions(run, tmp_path, monkeypatch):
     text = run("--queries", "asked.txt", "-k", 2).stdout
     assert [line for line in text.splitlines() if line in ("red circle", "blue + red.png", "revenue 2023")]
     assert text.count("fused (convex") == 3
+
+
+def test_a_query_is_text_and_files_have_options(run, tmp_path, monkeypatch, encoder):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (40, 30), "red").save("red.png")
+    asked = []
+    encode = encoder.encode_query
+
+    def spy(inputs, *args, **options):
+        asked.append(inputs)
+        return encode(inputs, *args, **options)
+
+    monkeypatch.setattr(encoder, "encode_query", spy)
+    (tmp_path / "asked.txt").write_text("red.png\n", encoding="utf-8")
+    absolute = str(tmp_path / "red.png")
+    for arguments, text in (
+        (["red.png"], "red.png"),
+        ([absolute], absolute),
+        (["absent/red.png"], "absent/red.png"),
+        (["--queries", "asked.txt"], "red.png"),
+    ):
+        done = run(*arguments)
+        assert done.exit_code == 0, done.stderr
+        assert (asked[-1].text, asked[-1].images) == (text, ())
+    hits(run("--image", "red.png", "--json"))
+    assert (asked[-1].text, asked[-1].images) == (None, (Path("red.png"),))
 
 
 def test_a_page_shows_the_words_score(run, tmp_path):

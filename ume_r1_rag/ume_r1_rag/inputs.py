@@ -13,6 +13,8 @@ THE RULE by which a ``str`` is a path or a text, the first that holds:
 
 ``{"text": ...}`` is text without any rule, ``{"image": ...}``, ``{"video": ...}`` and a ``Path`` are files
 without any.
+
+A query of a search has no such rule: :func:`to_query` takes every ``str`` for text.
 """
 
 from __future__ import annotations
@@ -122,6 +124,17 @@ def to_input(one: Any) -> MultimodalInput:
     if is_pil_image(one):
         return MultimodalInput(images=(one,))
     raise _unknown(one)
+
+
+def to_query(one: Any) -> MultimodalInput:
+    """Returns one query, read as ``to_input`` does, but a ``str`` is always text.
+
+    A query may be what someone typed into a web page: it must never open a file or fetch a URL.
+
+    Raises:
+        InputError: as ``to_input``.
+    """
+    return MultimodalInput(text=clean_text(one)) if isinstance(one, str) else to_input(one)
 
 
 def clean_text(text: str) -> str:

@@ -50,7 +50,7 @@ def search(
         str,
         typer.Argument(
             metavar="QUERY",
-            help="The question; may be left out beside --image or --video.",
+            help="The question, always text; may be left out beside --image or --video.",
             show_default=False,
         ),
     ] = "",
@@ -66,7 +66,7 @@ def search(
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            help="Questions, one a line: as QUERY, or JSON with text, image, video.",
+            help="Questions, one a line: a text, or JSON with text, image, video.",
         ),
     ] = None,
     mode: Annotated[
@@ -142,7 +142,7 @@ def search(
 ) -> None:
     """Search a collection by text, picture, video or a mix.
 
-    A QUERY alone that is the name of an existing picture or video is read as that file. A picture or video
+    QUERY is text, even if it is the name of a file: --image and --video take files. A picture or video
     without words and without --kind is asked for its like. Preset and think budget are the collection's,
     the latter unless --think is given.
 

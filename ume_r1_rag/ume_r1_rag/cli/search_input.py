@@ -17,20 +17,20 @@ from ume_r1_rag.types import SearchSpace
 
 
 def question(query: str, images: Sequence[str] | None, video: str | None) -> Question:
-    """Returns the one question of a command line.
+    """Returns the one question of a command line; its QUERY is always text.
 
     Raises:
         InputError: a file is absent or of another kind.
         typer.BadParameter: there is none.
     """
-    from ume_r1_rag.inputs import to_input
+    from ume_r1_rag.inputs import to_input, to_query
 
     if not query.strip() and not images and video is None:
         raise typer.BadParameter("give a QUERY, --image or --video, or --queries")
     files = [Path(name).name for name in (*(images or ()), *([video] if video else ()))]
     shown = clean(" + ".join(part for part in (query, *files) if part))
     if not files:
-        return Question(shown, to_input(query))
+        return Question(shown, to_query(query))
     given: dict[str, Any] = {"text": query or None, "image": list(images or ()) or None, "video": video}
     return Question(shown, to_input({name: value for name, value in given.items() if value is not None}))
 
@@ -39,12 +39,12 @@ def questions(file: Path) -> list[Question]:
     """Returns the questions of a file, one a line.
 
     A line that starts with ``{`` is a JSON object with ``text``, ``image``, ``video``, ``instruction``;
-    any other is a QUERY as on the command line. Empty lines are passed over.
+    any other is a text. Empty lines are passed over.
 
     Raises:
         typer.BadParameter: there is none, or a line cannot be read.
     """
-    from ume_r1_rag.inputs import to_input
+    from ume_r1_rag.inputs import to_query
 
     found = []
     try:
@@ -56,7 +56,7 @@ def questions(file: Path) -> list[Question]:
             continue
         try:
             asked = json.loads(line) if line.lstrip().startswith("{") else line.strip()
-            found.append(Question(_shown(asked), to_input(asked)))
+            found.append(Question(_shown(asked), to_query(asked)))
         except (json.JSONDecodeError, UmeR1Error) as error:
             raise typer.BadParameter(f"line {number} of {str(file)!r}: {clean(error)}") from error
     if not found:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from ume_r1_rag.errors import ConfigError, InputError
-from ume_r1_rag.inputs import split_batch, to_input
+from ume_r1_rag.inputs import split_batch, to_query
 from ume_r1_rag.retriever.candidates import Ask, Candidates, gather
 from ume_r1_rag.retriever.fusion import default_weights
 from ume_r1_rag.retriever.grouping import grouped
@@ -87,8 +87,10 @@ class Retriever:
 
         Args:
             query: one text, image, video or mix, or an embedding made before, which must have the vectors
-                that are asked for. A picture or video without words, instruction or ``kind`` is encoded as
-                documents are: its like is found best so.
+                that are asked for. A ``str`` is always text, whatever it looks like; a file or URL comes as
+                a ``Path``, ``{"image": ...}``, ``{"video": ...}`` or ``MultimodalInput``. A picture or
+                video without words, instruction or ``kind`` is encoded as documents are: its like is found
+                best so.
             k: at most so many hits; grouped, so many files.
             mode: ``"disc"``, ``"gen"`` (the query is reasoned about first), ``"text"`` (BM25) or ``"fused"``.
             **options: see :class:`SearchOptions`.
@@ -175,7 +177,7 @@ class Retriever:
                 asks.append(self._ask(None, query, request))
                 continue
             try:
-                item = to_input(query)
+                item = to_query(query)
             except InputError as error:
                 if len(queries) == 1:
                     raise
