@@ -60,7 +60,6 @@ def qdrant_app():
 @pytest.fixture(params=["embedded", "loopback", "grpc", *_SERVERS])
 def store(request):
     """A place for indexes, of each kind; see ``stores.py``."""
-    from qdrant_client import QdrantClient
     from stores import Store
 
     if request.param in _SERVERS and not _SERVER:
@@ -71,7 +70,7 @@ def store(request):
     elif request.param == "grpc":
         store = Store("grpc", client=request.getfixturevalue("grpc_client"))
     elif request.param == "embedded":
-        store = Store("embedded", client=QdrantClient(":memory:"))
+        store = Store.embedded()
     else:  # found as users have it found: by the environment
         store = Store("server", prefer_grpc=request.param != "server")
     yield store

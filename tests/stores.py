@@ -28,6 +28,14 @@ class Store:
         self.prefix = f"umetest{uuid.uuid4().hex[:12]}"
         self.indexes = []
 
+    @classmethod
+    def embedded(cls):
+        """Returns a place in memory whose client is the package's own, as with a folder."""
+        keeper = QdrantIndex(":memory:", collection="keeper", fingerprint=FINGERPRINT)
+        store = cls("embedded", client=keeper._connection.client)
+        store.indexes.append(keeper)
+        return store
+
     def open(self, collection="papers", **options):
         """Opens a collection; several indexes may be open at a time."""
         index = QdrantIndex(**self.place, collection=f"{self.prefix}_{collection}", **options)
@@ -46,5 +54,5 @@ class Store:
             for one in client.get_collections().collections:
                 if one.name.startswith(self.prefix):
                     client.delete_collection(one.name)
-        for index in self.indexes:
+        for index in reversed(self.indexes):
             index.close()
