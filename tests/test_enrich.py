@@ -1,6 +1,7 @@
 """Gen vectors for what was indexed without: in one go, in parts, on demand."""
 
 import itertools
+import logging
 import signal
 import threading
 
@@ -241,6 +242,22 @@ def test_concurrent_searches_pay_once_and_a_failure_only_once(index, make_encode
     assert len(broken.seen) == 12
     assert [failure.title for failure in enricher.failures.values()] == ["apple.txt"]
     assert index.coverage()["gen"] == 11
+
+
+def test_a_failure_is_counted_in_the_log_and_named_for_debugging_alone(tmp_path, make_encoder, caplog):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "a\x1b]0;x\x07\u061c.txt").write_text("apple")
+    encoder = make_encoder(fail=lambda one: InputError("re\x1b[2Jfused"))
+    with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as index:
+        ingest(make_encoder(), index, [folder], "disc")
+        caplog.set_level(logging.DEBUG, "ume_r1_rag")
+        assert Enricher(encoder, index).enrich(list(index.scroll())) == 0
+    said = {record.levelname: record.getMessage() for record in caplog.records}
+    assert said == {
+        "WARNING": "1 hits were given no gen vector, see Enricher.failures",
+        "DEBUG": "no gen vector: a]0;x.txt: re[2Jfused",
+    }
 
 
 def test_a_search_does_not_fail_for_its_enricher(index, make_encoder, encoder, caplog):

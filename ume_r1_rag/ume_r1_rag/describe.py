@@ -1,18 +1,32 @@
-"""How a source is named in a message: short, and without the secrets a URL may carry."""
+"""How a source is named in a message: short, harmless, and without the secrets a URL may carry."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 _LONGEST = 120
 
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f]")
+"""All that can move a cursor, colour the rest or turn its direction; tab and line feed are spared."""
+
+
+def printable(text: Any, instead: str = "") -> str:
+    r"""Returns untrusted text with ``instead`` for each of ``CONTROLS``.
+
+    Names of files and what a model wrote reach a terminal, a log or a page through this: an escape sequence
+    in them would act there, and a turned direction would let a name lie. Lone surrogates are spelled out
+    (``\udcff``).
+    """
+    return CONTROLS.sub(instead, str(text).encode("utf-8", "backslashreplace").decode("utf-8"))
+
 
 def shorten(text: str, longest: int = _LONGEST) -> str:
-    """Returns ``text`` on one line, its middle cut out if it has more than ``longest`` characters."""
-    text = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+    """Returns ``text`` printable, on one line, its middle cut out beyond ``longest`` characters."""
+    text = printable(" ".join(text.encode("utf-8", "replace").decode("utf-8").split()))
     if len(text) <= longest:
         return text
     half = (longest - 3) // 2

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import textwrap
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from ume_r1_rag.index.payload import unicode_text
-
-_CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""All that can move a cursor, colour the rest or turn its direction; the line feed is spared."""
+from ume_r1_rag.describe import CONTROLS, printable
 
 WIDTH = 100
 """Columns where the output is no terminal."""
@@ -27,15 +23,14 @@ def clean(text: Any, lines: bool = False) -> str:
     Names of files and what a model wrote are shown through this alone: an escape sequence in them would
     otherwise reach the terminal.
     """
-    spaced = unicode_text(str(text)).replace("\t", " ").replace("\r\n", "\n").replace("\r", "\n")
-    bare = _CONTROLS.sub("", spaced)
+    bare = printable(str(text).replace("\t", " ").replace("\r\n", "\n").replace("\r", "\n"))
     return bare.strip() if lines else " ".join(bare.split())
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:
     """Returns JSON that is harmless on a terminal too."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def columns() -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ume_r1_rag.describe import shorten
 from ume_r1_rag.errors import ConfigError, UmeR1Error
 from ume_r1_rag.ingest.again import Again, Triple
 from ume_r1_rag.ingest.report import Failure
@@ -164,7 +165,8 @@ class Enricher:
     def enrich(self, hits: Sequence[Hit]) -> int:
         """Returns how many of these documents have been given a gen vector in the index.
 
-        One that failed before is not tried again by this object; one that fails is logged and passed over.
+        One that failed before is not tried again by this object; one that fails is
+        counted in the log, kept in ``failures`` and passed over.
         """
         with self._lock:
             stored = self.index.stored(hit.key for hit in hits)
@@ -179,10 +181,15 @@ class Enricher:
             try:
                 again.run(lacking.values(), lambda: False, lambda: None)
             except UmeR1Error as error:
-                logger.warning("no gen vectors were written for %d hits: %s", len(lacking), error)
-            for failure in again.sums.failures:
+                why = shorten(str(error), 300)
+                logger.warning("no gen vectors were written for %d hits: %s", len(lacking), why)
+            failed = again.sums.failures
+            if failed:
+                logger.warning("%d hits were given no gen vector, see Enricher.failures", len(failed))
+            for failure in failed:
                 self.failures[failure.key] = failure
-                logger.warning("%s was given no gen vector: %s", failure.name, failure.reason)
+                # Names and reasons are a stranger's text: not for every log, and never raw.
+                logger.debug("no gen vector: %s: %s", shorten(failure.name), shorten(failure.reason, 300))
             self.written += again.sums.written
             return again.sums.written
 

@@ -11,20 +11,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from ume_r1_rag.describe import printable
 from ume_r1_rag.index.payload import thumbnail as stored_thumbnail
-from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.retriever import SearchResult
 from ume_r1_rag.types import Hit
-
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and those that turn the direction of what follows: a name could lie with them."""
 
 _MIME = {"JPEG": "image/jpeg", "PNG": "image/png", "GIF": "image/gif", "WEBP": "image/webp"}
 
@@ -127,7 +123,7 @@ def _asset(name: str) -> str:
 
 def _text(text: Any) -> str:
     """Returns any text as harmless HTML, fit for an element and for a quoted attribute."""
-    return html.escape(_CONTROLS.sub("\ufffd", unicode_text(str(text))), quote=True)
+    return html.escape(printable(text, "\ufffd"), quote=True)
 
 
 def _legend(sections: Sequence[Section]) -> str:
