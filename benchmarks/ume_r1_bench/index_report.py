@@ -35,11 +35,13 @@ class Cost:
     """What one side took.
 
     Attributes:
-        seconds: of each call.
+        seconds: of each call, by the clock.
+        cpu_s: of each call, of the processor: what else the machine does is not in it.
         mib: the most memory above what was in use before, or None where it cannot be known.
     """
 
     seconds: Sequence[float]
+    cpu_s: Sequence[float]
     mib: float | None
 
     def at(self, percent: float) -> float:
@@ -50,6 +52,11 @@ class Cost:
     def total(self) -> float:
         """All calls together in seconds."""
         return float(sum(self.seconds))
+
+    @property
+    def cpu(self) -> float:
+        """All calls together in seconds of the processor."""
+        return float(sum(self.cpu_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,7 @@ class Ingesting:
         seconds: all together.
         encode_s: seconds of that within the encoder.
         model_s: seconds of that within the model.
+        cpu_s: seconds of the processor, those of a model that computes among them.
         mib: the most memory above what was in use before, or None where it cannot be known.
     """
 
@@ -108,6 +116,7 @@ class Ingesting:
     seconds: float
     encode_s: float
     model_s: float
+    cpu_s: float
     mib: float | None
 
     @property
@@ -159,14 +168,16 @@ class IndexReport:
     def _writing(self) -> str:
         lines = [
             _head("Writing, points/s and peak memory"),
-            f"{'':<30}{'ours':>12}{'plain':>12}{'time ratio':>13}{'ours MiB':>14}{'plain MiB':>14}",
+            f"{'':<30}{'ours':>12}{'plain':>10}{'ratio':>10}{'CPU':>8}{'ours MiB':>14}{'plain MiB':>14}",
         ]
-        lines += [
-            f"{one.points:>9,} to {'a folder' if one.place == 'folder' else 'memory':<17}"
-            f"{one.points / one.ours.total:>12,.0f}{one.points / one.plain.total:>12,.0f}"
-            f"{one.ours.total / one.plain.total:>13.2f}{_mib(one.ours.mib):>14}{_mib(one.plain.mib):>14}"
-            for one in self.writing
-        ]
+        for one in self.writing:
+            where = "a folder" if one.place == "folder" else "memory"
+            speed = [one.points / cost.total for cost in (one.ours, one.plain)]
+            lines.append(
+                f"{one.points:>9,} to {where:<17}{speed[0]:>12,.0f}{speed[1]:>10,.0f}"
+                f"{speed[1] / speed[0]:>10.2f}{one.ours.cpu / one.plain.cpu:>8.2f}"
+                f"{_mib(one.ours.mib):>14}{_mib(one.plain.mib):>14}"
+            )
         return "\n".join(lines)
 
     def _searching(self) -> list[str]:
@@ -175,8 +186,8 @@ class IndexReport:
             lines = [
                 _head(f"Searching {points:,} points, ms"),
                 (
-                    f"{'':<21}{'ours p50':>10}{'p95':>9}{'plain p50':>12}{'p95':>9}"
-                    f"{'ratio p50':>11}{'p95':>6}{'+MiB':>7}{'plain':>7}{'same':>6}"
+                    f"{'':<20}{'ours p50':>10}{'p95':>8}{'plain p50':>11}{'p95':>8}"
+                    f"{'ratio p50':>11}{'p95':>6}{'CPU':>6}{'+MiB':>6}{'plain':>6}{'same':>6}"
                 ),
             ]
             rows = {one.kind: one for one in self.searching if one.points == points}
@@ -186,9 +197,10 @@ class IndexReport:
                 one = rows[kind]
                 mine, theirs = ([cost.at(50), cost.at(95)] for cost in (one.ours, one.plain))
                 lines.append(
-                    f"{_SHOWN[kind]:<21}{mine[0]:>10.2f}{mine[1]:>9.2f}{theirs[0]:>12.2f}{theirs[1]:>9.2f}"
+                    f"{_SHOWN[kind]:<20}{mine[0]:>10.1f}{mine[1]:>8.1f}{theirs[0]:>11.1f}{theirs[1]:>8.1f}"
                     f"{mine[0] / theirs[0]:>11.2f}{mine[1] / theirs[1]:>6.2f}"
-                    f"{_mib(one.ours.mib):>7}{_mib(one.plain.mib):>7}{one.same:>6.0%}"
+                    f"{one.ours.cpu / one.plain.cpu:>6.2f}"
+                    f"{_mib(one.ours.mib):>6}{_mib(one.plain.mib):>6}{one.same:>6.0%}"
                 )
             tables.append("\n".join(lines))
         if any(one.kind in FUSED for one in self.searching):
@@ -203,14 +215,17 @@ class IndexReport:
             return ""
         lines = [
             _head(f"Ingesting {self.ingesting[0].pages} PDF pages, disc, and peak memory"),
-            f"{'':<36}{'pages/s':>9}{'outside model':>16}{'= preparing':>13}{'+ waiting':>11}{'MiB':>9}",
+            (
+                f"{'':<34}{'pages/s':>9}{'outside model':>16}{'= preparing':>13}{'+ waiting':>11}"
+                f"{'CPU ms':>9}{'MiB':>6}"
+            ),
         ]
         for one in self.ingesting:
             name = f"{one.model}, {'ingest' if one.side == 'ours' else 'a plain loop'}"
             waiting = one.outside - one.preparing
             lines.append(
-                f"{name:<36}{one.pages / one.seconds:>9.1f}{one.outside:>16.1%}{one.preparing:>13.1%}"
-                f"{waiting:>11.1%}{_mib(one.mib):>9}"
+                f"{name:<34}{one.pages / one.seconds:>9.1f}{one.outside:>16.1%}{one.preparing:>13.1%}"
+                f"{waiting:>11.1%}{one.cpu_s / one.pages * 1000:>9.0f}{_mib(one.mib):>6}"
             )
         goal = self.goal()
         if goal is not None:
@@ -225,7 +240,8 @@ class IndexReport:
         packages = ", ".join(f"{name} {version}" for name, version in meta.get("versions", {}).items())
         load = ", ".join(f"{one:.1f}" for one in meta.get("load", ()))
         told = (
-            f"{meta.get('machine')}; load {load}; {packages}; D {meta.get('dimension')}, "
+            "Ratios are of times, ours to plain; CPU: of processor time, which other programs do not change. "
+            f"{meta.get('machine')}, load before and after {load}; {packages}; D {meta.get('dimension')}, "
             f"{meta.get('queries')} queries a kind, seed {meta.get('seed')}; {meta.get('at')}, "
             f"{meta.get('seconds', 0):.0f} s"
         )

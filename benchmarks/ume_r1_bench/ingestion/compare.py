@@ -61,6 +61,15 @@ def _compare(
         if sums["pages"] != pages:
             raise BenchError(f"{side} ingested {sums['pages']} of {pages} pages with {model}")
         rows.append(
-            Ingesting(model, side, pages, sums["seconds"], sums["encode_s"], sums["model_s"], peaks[side])
+            Ingesting(
+                model,
+                side,
+                pages,
+                sums["seconds"],
+                sums["encode_s"],
+                sums["model_s"],
+                sums["cpu_s"],
+                peaks[side],
+            )
         )
     return rows

@@ -12,7 +12,7 @@ from ume_r1_bench.index_report import Cost, Searching, Writing
 from ume_r1_bench.stores.errors import BenchError
 from ume_r1_bench.stores.kinds import BATCH, DEPTH, KINDS, Kind
 from ume_r1_bench.stores.points import VARIETY
-from ume_r1_bench.stores.store_bench import Ranking, Side, StoreBench
+from ume_r1_bench.stores.store_bench import Ranking, Side, StoreBench, Taken
 from ume_r1_bench.stores.worker import Worker
 
 SIDES: Final[tuple[Side, ...]] = ("ours", "plain")
@@ -105,12 +105,12 @@ def measure_write(pair: Pair, place: str, size: int, done: Callable[[], Any]) ->
         size: how many points.
         done: called after each block.
     """
-    seconds: dict[Side, list[float]] = {side: [] for side in SIDES}
+    taken: dict[Side, list[Taken]] = {side: [] for side in SIDES}
     for start in range(0, size, BLOCK):
-        for side, taken in pair.call("write", start, min(BLOCK, size - start)).items():
-            seconds[side].append(taken)
+        for side, took in pair.call("write", start, min(BLOCK, size - start)).items():
+            taken[side].append(took)
         done()
-    ours, plain = _costs(pair, seconds)
+    ours, plain = _costs(pair, taken)
     return Writing(place, size, ours, plain)
 
 
@@ -120,22 +120,26 @@ def measure_search(pair: Pair, kind: Kind, size: int, queries: int) -> Searching
     for number in range(_WARM):
         pair.call("search", kind, number, several, DEPTH)
     pair.call("mark")
-    seconds: dict[Side, list[float]] = {side: [] for side in SIDES}
+    taken: dict[Side, list[Taken]] = {side: [] for side in SIDES}
     shared = hits = 0
     for number in range(queries):
         found = pair.call("search", kind, number, several, DEPTH)
         for side in SIDES:
-            seconds[side].append(found[side][0])
+            taken[side].append(found[side][0])
         for ours, plain in zip(found["ours"][1], found["plain"][1], strict=True):
             shared += len(_ids(ours) & _ids(plain))
             hits += max(len(ours), len(plain))
-    mine, theirs = _costs(pair, seconds)
+    mine, theirs = _costs(pair, taken)
     return Searching(kind, size, mine, theirs, shared / hits if hits else 1.0)
 
 
-def _costs(pair: Pair, seconds: Mapping[Side, list[float]]) -> tuple[Cost, Cost]:
+def _costs(pair: Pair, taken: Mapping[Side, list[Taken]]) -> tuple[Cost, Cost]:
     peaks = pair.call("peak")
-    return Cost(seconds["ours"], peaks["ours"]), Cost(seconds["plain"], peaks["plain"])
+    ours, plain = (
+        Cost([clock for clock, _ in taken[side]], [cpu for _, cpu in taken[side]], peaks[side])
+        for side in SIDES
+    )
+    return ours, plain
 
 
 def _ids(ranking: Iterable[tuple[str, float]]) -> set[str]:

@@ -16,6 +16,9 @@ Side = Literal["ours", "plain"]
 Ranking: TypeAlias = list[tuple[str, float]]
 """Point ids with their scores, best first."""
 
+Taken: TypeAlias = tuple[float, float]
+"""Seconds by the clock, and of the processor."""
+
 
 class Store(Protocol):
     """What is measured: :class:`ume_r1_bench.stores.ours.Ours` and its plain counterpart."""
@@ -62,24 +65,24 @@ class StoreBench:
         self._store: Store = kind(self._points, place)
         self._queries: list[Any] = []
 
-    def write(self, start: int, count: int) -> float:
-        """Writes points; returns the seconds."""
+    def write(self, start: int, count: int) -> Taken:
+        """Writes points; returns what it took."""
         prepared = self._store.prepare(self._points.block(start, count))
-        began = time.perf_counter()
+        began = _now()
         self._store.write(prepared)
-        return time.perf_counter() - began
+        return _since(began)
 
     def ask(self, count: int, points: int) -> None:
         """Makes the queries."""
         self._queries = [self._store.prepare_query(query) for query in self._points.queries(count, points)]
 
-    def search(self, kind: Kind, number: int, several: int, depth: int) -> tuple[float, list[Ranking]]:
-        """Searches with so many queries from a number on; returns the seconds, and what each found."""
+    def search(self, kind: Kind, number: int, several: int, depth: int) -> tuple[Taken, list[Ranking]]:
+        """Searches with so many queries from a number on; returns what it took, and what each found."""
         count = len(self._queries)
         queries = [self._queries[(number + at) % count] for at in range(several)]
-        began = time.perf_counter()
+        began = _now()
         found = self._store.search(kind, queries, depth)
-        return time.perf_counter() - began, found
+        return _since(began), found
 
     def mark(self) -> None:
         """Counts memory from what is in use now."""
@@ -92,6 +95,15 @@ class StoreBench:
     def close(self) -> None:
         """Closes the store."""
         self._store.close()
+
+
+def _now() -> Taken:
+    return time.perf_counter(), time.process_time()
+
+
+def _since(began: Taken) -> Taken:
+    clock, processor = _now()
+    return clock - began[0], processor - began[1]
 
 
 def _store(side: Side) -> type[Any]:
