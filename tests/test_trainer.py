@@ -143,8 +143,26 @@ def test_source_weights_are_kept() -> None:
     sampler = SourceSampler(datasets, 8, 4, 0, {"a": 3, "b": 1})
     names = [sampler.batch(step)[0] for step in range(128)]
     assert names.count("a") == 96
+    alone = SourceSampler(datasets, 8, 4, 0, {"b": 2})
+    assert {alone.batch(step)[0] for step in range(64)} == {"b"}
     with pytest.raises(ConfigError, match="nosuch"):
         SourceSampler(datasets, 8, 4, 0, {"nosuch": 1})
+
+
+def test_a_phase_may_have_its_own_sources(records: Path, tmp_path: Path) -> None:
+    losses = {"disc": 0.0, "gen": 0.0, "ce": 1.0}
+    phases = [
+        {"from": 0.0, **losses, "sources": {"find": 1}},
+        {"from": 0.5, **losses},
+        {"from": 0.75, **losses},
+    ]
+    run = Sft(config(records, tmp_path, steps=16, phases=phases, source_weights={"find": 1, "describe": 1}))
+    sources = [run.batch(step).source for step in range(16)]
+    assert set(sources[:8]) == {"find"}
+    assert set(sources[8:]) == {"find", "describe"}
+    # The third phase has the second's sources, and goes on in its order.
+    plain = SourceSampler(run.records.datasets, 8, 4, run.config.seed + 1, {"find": 1, "describe": 1})
+    assert sources[8:] == [plain.batch(step)[0] for step in range(8, 16)]
 
 
 def test_info_nce_equals_equation_1() -> None:
@@ -270,7 +288,7 @@ def test_recipes_load_and_refuse_what_they_do_not_know(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nano"):
         load_recipe("other", data="d", output="o")
     whole = load_recipe("nano", data="d", output="o")
-    assert [whole.weights(step)["disc"] for step in (0, 400, whole.steps - 1)] == [0.0, 0.2, 0.6]
+    assert [whole.weights(step)["disc"] for step in (0, 800, whole.steps - 1)] == [0.0, 0.2, 0.6]
     with pytest.raises(ConfigError, match="phases"):
         load_recipe("nano", data="d", output="o", phases=[{"from": 0.5, "disc": 1, "gen": 1, "ce": 1}])
     with pytest.raises(ConfigError, match="temperature"):

@@ -10,6 +10,7 @@ import pytest
 from ume_r1_bench.world import (
     FAMILIES,
     LABELS,
+    LESSONS,
     SPLITS,
     blank_text,
     erase_text,
@@ -22,7 +23,7 @@ from ume_r1_bench.world.codec import decode_mp4, decode_pdf, encode_mp4, encode_
 from ume_r1_bench.world.families import document
 from ume_r1_bench.world.film import FRAMES, MIDDLE, draw_clip
 from ume_r1_bench.world.lesson import SIBLINGS, Lessons
-from ume_r1_bench.world.page import Page, sample_page, values_of
+from ume_r1_bench.world.page import Line, Page, sample_page, values_of
 from ume_r1_bench.world.picture import draw_scene
 from ume_r1_bench.world.pool import POOL, make_pools
 from ume_r1_bench.world.scene import (
@@ -38,7 +39,7 @@ from ume_r1_bench.world.scene import (
 from ume_r1_bench.world.sheet import draw_page
 from ume_r1_bench.world.split import make_rng, split_of
 
-PAIRS = 352
+PAIRS = 384
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def pools():
 
 @pytest.fixture(scope="module")
 def lessons():
-    made = Lessons("train", 0, 4400)
+    made = Lessons("train", 0, 4800)
     return [(family, pair) for family, groups in made for group in groups for pair in group]
 
 
@@ -96,7 +97,7 @@ def contents(split):
     """Canonical keys of what a split's pools and lessons show, by kind."""
     found = defaultdict(set)
     sides = list(sides_of(make_pools(split, 0)))
-    for _, groups in Lessons(split, 1, 440) if split == "train" else ():
+    for _, groups in Lessons(split, 1, 480) if split == "train" else ():
         sides += [side for group in groups for pair in group for side in (pair.query, pair.target)]
     for side in sides:
         if isinstance(side.media, Scene):
@@ -104,6 +105,8 @@ def contents(split):
         elif isinstance(side.media, Page):
             found["value"].update(value for _, value in side.media.lines)
             found["chart"].add(side.media.chart.key)
+        elif isinstance(side.media, Line):
+            found["value"].add(side.media.value)
         elif isinstance(side.media, Clip):
             found["cast"].add(frozenset((side.media.cast.top, side.media.cast.bottom)))
         elif re.fullmatch("[A-Z][0-9][A-Z]", side.text):
@@ -257,7 +260,7 @@ def test_edit_names_exactly_one_object(lessons):
 
 
 def test_siblings_are_hard_negatives_of_one_another():
-    for family, groups in Lessons("train", 5, 1760):
+    for family, groups in Lessons("train", 5, 1920):
         for group in groups:
             assert len(group) == SIBLINGS
             targets = [pair.target.media or pair.target.trace for pair in group]
@@ -274,7 +277,7 @@ def test_siblings_are_hard_negatives_of_one_another():
 
 def test_lessons_are_balanced_over_families_and_counts(lessons):
     families = Counter(family for family, _ in lessons)
-    assert set(families) == set(FAMILIES)
+    assert set(families) == set(LESSONS)
     assert len(set(families.values())) == 1
     for family, labels in LABELS.items():
         answers = Counter(pair.target.text for name, pair in lessons if name == family)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ume_r1_bench.world import FAMILIES, LABELS, WorldError, make_world, read_corpus, read_queries
+from ume_r1_bench.world import FAMILIES, LABELS, LESSONS, WorldError, make_world, read_corpus, read_queries
 from ume_r1_bench.world.codec import decode_mp4, decode_pdf
 from ume_r1_bench.world.corpus import CorpusWriter
 from ume_r1_bench.world.pool import make_pools
@@ -17,7 +17,7 @@ from ume_r1_bench.world.write import write_lines
 from ume_r1_rag.template.prompt import EMBED_PROMPT, INSTRUCTIONS
 from ume_r1_trainer.records import RecordFile
 
-PAIRS = 352
+PAIRS = 384
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,8 @@ def test_text_alone_carries_the_blank_image(records):
 def test_records_of_a_family_stand_together(records):
     _, _, lines = records
     names = [line["dataset_name"] for line in lines]
-    assert tuple(dict.fromkeys(names)) == FAMILIES
-    assert names == sorted(names, key=FAMILIES.index)
+    assert tuple(dict.fromkeys(names)) == LESSONS
+    assert names == sorted(names, key=LESSONS.index)
 
 
 def test_one_input_has_one_completion_in_the_file(records):

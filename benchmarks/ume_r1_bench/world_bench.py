@@ -9,6 +9,7 @@ pages, ``frame`` repeats a clip's middle frame.
 from __future__ import annotations
 
 import json
+import random
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -153,7 +154,7 @@ def run_world_bench(
         data: a world's directory; default makes the test split of ``seed`` in a temporary one.
         model: a model name, or an encoder.
         families: which ones; default all (of a control: those it is for).
-        limit: at most so many queries a family.
+        limit: at most so many queries a family, drawn once and for all.
         control: ``"blank"``, ``"frame"`` or None.
         think: think budgets of gen; empty measures disc alone.
         out: where the figures go as JSON.
@@ -252,7 +253,14 @@ def _chosen(
             f"nothing to measure of the families {', '.join(families or sorted(by_family)) or '(none)'}: "
             f"control={control!r} is for {prefix}* alone"
         )
-    return [query for name in names for query in by_family[name][:limit]]
+    return [query for name in names for query in _sample(by_family[name], limit)]
+
+
+def _sample(queries: list[Query], limit: int | None) -> list[Query]:
+    """Returns at most ``limit`` queries: the same ones every time, and not the first, which share answers."""
+    if limit is None or limit >= len(queries):
+        return queries
+    return [queries[at] for at in sorted(random.Random(0).sample(range(len(queries)), limit))]
 
 
 def _input(item: Query | Document, control: str | None) -> MultimodalInput:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ume_r1_bench.world.clip import Clip
-from ume_r1_bench.world.families import Side
+from ume_r1_bench.world.families import Media, Side
 from ume_r1_bench.world.page import Page
 from ume_r1_bench.world.pool import Pool
 from ume_r1_bench.world.scene import Scene
@@ -81,7 +81,7 @@ class CorpusWriter:
         self.queries: list[dict[str, Any]] = []
         self.families: dict[str, int] = {}
         self._shelf, self._rng = shelf, rng
-        self._ids: dict[Scene | Page | Clip | str, str] = {}
+        self._ids: dict[Media | str, str] = {}
 
     def add(self, pool: Pool) -> None:
         """Adds a pool's documents and queries."""

@@ -9,12 +9,12 @@ from typing import Final
 from ume_r1_bench.world import trace as traces
 from ume_r1_bench.world import wording
 from ume_r1_bench.world.clip import BEHAVIOURS, Clip, Half
-from ume_r1_bench.world.page import BARS, Page
+from ume_r1_bench.world.page import BARS, Line, Page
 from ume_r1_bench.world.scene import MAX_OBJECTS, THINGS, Count, Edit, Scene, apply_edit
 from ume_r1_bench.world.trace import Trace
 from ume_r1_rag.template.prompt import INSTRUCTIONS, instruct
 
-Media = Scene | Page | Clip
+Media = Scene | Page | Line | Clip
 
 DESCRIBE_PICTURE: Final = "Find an image caption describing the given everyday image."
 DESCRIBE_CLIP: Final = "Find a caption that describes the given video."
@@ -38,6 +38,8 @@ FAMILIES: Final = (
     "clip_describe",
     "clip_event",
 )
+LESSONS: Final = ("page_line", *FAMILIES)
+"""What is taught: a line on its own is read long before a page is, and is never asked in an evaluation."""
 LABELS: Final[dict[str, tuple[str, ...]]] = {
     "picture_at": tuple(thing.name for thing in THINGS),
     "picture_count": tuple(str(number) for number in range(MAX_OBJECTS + 1)),
@@ -78,7 +80,7 @@ class Pair:
     target: Side
 
 
-def document(media: Media, rng: random.Random | None = None, empty: float = 0.0) -> Side:
+def document(media: Scene | Page | Clip, rng: random.Random | None = None, empty: float = 0.0) -> Side:
     """Returns a picture, page or clip as a document.
 
     Args:
@@ -124,7 +126,7 @@ class Asker:
     def _maybe(self, kind: str, text: str) -> str:
         return instruct(INSTRUCTIONS[kind].query if self.rng.random() < 0.5 else None, text)
 
-    def _document(self, media: Media) -> Side:
+    def _document(self, media: Scene | Page | Clip) -> Side:
         return document(media, self.rng, self.empty)
 
     def picture_find(self, scene: Scene) -> Pair:
@@ -156,6 +158,13 @@ class Asker:
         text = self._maybe("answer", wording.word_count(question, self.rng))
         query = Side(text, scene, traces.count_trace(scene, question))
         return Pair("picture_count", query, label("picture_count", query.trace.summary))
+
+    def page_line(self, line: Line) -> Pair:
+        """Line → its value."""
+        query = Side(
+            self._maybe("answer", wording.word_read(line.name, self.rng)), line, traces.line_trace(line)
+        )
+        return Pair("page_line", query, label("page_read", line.value))
 
     def page_find(self, page: Page, key: str) -> Pair:
         """Heading and one line → page."""

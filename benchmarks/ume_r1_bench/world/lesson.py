@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ume_r1_bench.world.clip import ClipGroup, sample_clip_group
-from ume_r1_bench.world.families import FAMILIES, Asker, Pair
-from ume_r1_bench.world.page import PageGroup, sample_page_group
+from ume_r1_bench.world.families import LESSONS, Asker, Pair
+from ume_r1_bench.world.page import Line, PageGroup, sample_page_group
 from ume_r1_bench.world.scene import Count, Scene, SceneGroup, counts, edits, sample_group
 from ume_r1_bench.world.split import make_rng
 
@@ -37,7 +37,7 @@ class Lessons:
         """
         rng = make_rng("lessons", split, seed)
         self._rng, self._asker = rng, Asker(rng, EMPTY)
-        self._groups = max(8, pairs // len(FAMILIES) // SIBLINGS)
+        self._groups = max(8, pairs // len(LESSONS) // SIBLINGS)
         scale = self._groups / 1364
         self.scene_groups = [sample_group(rng, split) for _ in range(max(16, round(1800 * scale)))]
         self.page_groups = [sample_page_group(rng, split) for _ in range(max(8, round(1250 * scale)))]
@@ -46,7 +46,7 @@ class Lessons:
 
     def __iter__(self) -> Iterator[tuple[str, list[Group]]]:
         """Yields each family with its groups of siblings."""
-        for family in FAMILIES:
+        for family in LESSONS:
             make: Callable[[], Group | None] = getattr(self, f"_{family}")
             groups: list[Group] = []
             self._turn: Iterator[int] = iter(())
@@ -113,6 +113,10 @@ class Lessons:
             else:
                 pairs.append(self._asker.picture_count(*self._rng.choice(self._counts[number])))
         return pairs
+
+    def _page_line(self) -> Group:
+        group = self._pages()
+        return [self._asker.page_line(Line(group.key, page.value(group.key))) for page in group.pages]
 
     def _page_find(self) -> Group:
         group = self._pages()

@@ -45,6 +45,19 @@ HEIGHTS: Final = (1, 2, 3, 4, 5, 6)
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """One key-value line on its own: what reading is learned from before there are pages."""
+
+    name: str
+    value: str
+
+    @property
+    def key(self) -> str:
+        """The canonical wording."""
+        return f"{self.name} {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """Four labelled bars of different heights."""
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ume_r1_bench.world.page import Chart, Page
+from ume_r1_bench.world.page import Chart, Line, Page
 from ume_r1_bench.world.split import make_rng
 
 SIZE: Final = 224
@@ -16,7 +16,9 @@ ROW: Final = 28
 PAPER: Final = (255, 255, 255)
 INK: Final = (16, 16, 16)
 FONT_SIZE: Final = 18
+KEY_SLOT: Final = 2
 VALUE_SLOT: Final = 8
+LINE: Final = 12 * SLOT
 CHART_TOP: Final = 4 * ROW
 CHART_FLOOR: Final = 7 * ROW
 _BAR: Final = (70, 110, 170)
@@ -50,6 +52,17 @@ def _draw_chart(image: Image.Image, chart: Chart, *, labelled: bool) -> None:
     draw.line((4, CHART_FLOOR - 1, SIZE - 5, CHART_FLOOR - 1), fill=INK)
 
 
+def draw_line(line: Line) -> Image.Image:
+    """Returns a line as 168 by 28 pixels: a page's row, without the page."""
+    image = Image.new("RGB", (LINE, ROW), PAPER)
+    draw = ImageDraw.Draw(image)
+    rng = make_rng("jitter", line.key)
+    shift = (rng.randint(-1, 1), rng.randint(-1, 1))
+    _draw_text(draw, line.name, KEY_SLOT, 0, shift)
+    _draw_text(draw, line.value, VALUE_SLOT, 0, shift)
+    return image
+
+
 def draw_page(page: Page) -> Image.Image:
     """Returns a page as 224 by 224 pixels; the jitter is a function of the page."""
     image = Image.new("RGB", (SIZE, SIZE), PAPER)
@@ -58,7 +71,7 @@ def draw_page(page: Page) -> Image.Image:
     _draw_text(draw, page.heading, 0, 0, (0, rng.randint(-1, 1)))
     for row, (key, value) in enumerate(page.lines, 1):
         shift = (rng.randint(-1, 1), rng.randint(-1, 1))
-        _draw_text(draw, key, 2, row, shift)
+        _draw_text(draw, key, KEY_SLOT, row, shift)
         _draw_text(draw, value, VALUE_SLOT, row, shift)
     _draw_chart(image, page.chart, labelled=True)
     return image

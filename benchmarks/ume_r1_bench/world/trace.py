@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ume_r1_bench.world.clip import Clip, Half
-from ume_r1_bench.world.page import Page
+from ume_r1_bench.world.page import Line, Page
 from ume_r1_bench.world.scene import POSITIONS, Count, Edit, Scene, apply_edit
 
 
@@ -48,6 +48,11 @@ def count_trace(scene: Scene, question: Count) -> Trace:
     listed = " ".join(f"{number} {thing.name}" for number, thing in enumerate(found, 1))
     total = f"total {len(found)}"
     return Trace(f"{listed}. {total}" if found else total, str(len(found)))
+
+
+def line_trace(line: Line) -> Trace:
+    """Returns the trace of a line."""
+    return Trace(line.key, line.value)
 
 
 def page_trace(page: Page) -> Trace:
