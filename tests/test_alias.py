@@ -7,7 +7,7 @@ import sys
 import pytest
 from points import CORPUS, FINGERPRINT, D, document, embedding, unit
 
-from ume_r1_rag.errors import ConfigError, IndexMismatch, IndexUnavailable
+from ume_r1_rag.errors import ConfigError, IndexMismatch, IndexRetired, IndexUnavailable
 from ume_r1_rag.index import QdrantIndex, alias
 
 NEXT = {**FINGERPRINT, "weights": "f" * 8, "model": "next", "dimension": 2 * D}
@@ -108,6 +108,29 @@ def test_swap_and_rollback(tmp_path):
         assert index.physical == "ume_r1--2"
         index.swap(index)
         assert index.rollback() == "ume_r1--1"
+
+
+def test_a_version_that_is_live_no_more_is_not_written(tmp_path):
+    """Its writer would be told that all is well, and nobody would find what it wrote."""
+    with filled(tmp_path) as index, QdrantIndex(tmp_path) as writer:
+        known = writer.stored(["a.png"])["a.png"]
+        index.swap(built(index))
+        for write in (
+            lambda: writer.upsert([document("late")], [embedding((1, 0, 0, 0))]),
+            lambda: writer.write_gen([(known, embedding(gen=(1, 0, 0, 0)))]),
+            lambda: writer.delete(["a.png"]),
+            lambda: writer.delete(filter={"kind": "image"}),
+        ):
+            with pytest.raises(IndexRetired, match=r"'ume_r1--1' was retired.*open the collection again"):
+                write()
+        assert (writer.count(), writer.physical) == (4, "ume_r1--1")
+        index.upsert([document("new")], [embedding(WIDE)])
+        with QdrantIndex(tmp_path) as left:
+            index.rollback()
+            writer.upsert([document("late")], [embedding((1, 0, 0, 0))])
+            assert index.count() == 5
+            with pytest.raises(IndexRetired, match="'ume_r1--2'"):
+                left.upsert([document("new")], [embedding(WIDE)])
 
 
 def test_dropping_spares_what_is_live_and_what_is_being_built(tmp_path):

@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 
 from ume_r1_rag.cli.app import app
 from ume_r1_rag.encoder import digest
-from ume_r1_rag.errors import BackendError, ConfigError, InputError
+from ume_r1_rag.errors import BackendError, ConfigError, IndexRetired, InputError
 from ume_r1_rag.index import QdrantIndex
-from ume_r1_rag.ingest import compare, enrich, ingest, read_questions, reindex
+from ume_r1_rag.ingest import compare, enrich, ingest, read_questions, reindex, swap
 from ume_r1_rag.ingest.agreement import Question, rank_biased_overlap
 from ume_r1_rag.retriever import Retriever
-from ume_r1_rag.types import MultimodalInput
+from ume_r1_rag.types import Document, MultimodalInput
 
 WORDS = ("apple", "bread", "cedar", "delta", "ember", "flint", "grape", "hazel")
 GENERATED = ("ume_reasoning", "ume_summary", "ume_gen_valid", "ume_think", "ume_gen_fingerprint")
@@ -170,6 +170,62 @@ def test_what_changes_in_the_live_version_meanwhile_is_followed(index, old, new,
     assert reindex(index, new).texts == 3
     (bread,) = target.retrieve([str(folder / "bread.txt")])
     assert "brioche" in bread.payload["ume_summary"]
+
+
+def test_a_swap_takes_over_what_was_indexed_since_the_build(index, old, new, folder, monkeypatch):
+    writer = index.for_tenant(None)
+    reindex(index, new)
+    (folder / "bread.txt").write_text("brioche")
+    ingest(old, writer, folder / "bread.txt", "disc")
+    whole = QdrantIndex.swap
+
+    def late(self, to):  # between the last look and the moment itself
+        (folder / "last.txt").write_text("at the last moment")
+        ingest(old, writer, folder / "last.txt", "disc")
+        for_a = writer.for_tenant("a")
+        to.for_tenant("a").upsert(*stored_for_a)
+        ingest(old, for_a, folder / "apple.txt", "disc")
+        whole(self, to)
+
+    stored_for_a = made_for(new, "known")
+    monkeypatch.setattr(QdrantIndex, "swap", late)
+    report = swap(index, new)
+    assert (report.written, report.unchanged, report.missing) == (3, 9, 0)
+    assert index.physical == report.physical == "ume_r1--2"
+    found = {hit.payload["ume_title"]: hit.payload.get("ume_text") for hit in index.scroll()}
+    assert (len(found), found["bread.txt"], found["last.txt"]) == (10, "brioche", "at the last moment")
+    assert {hit.payload["ume_title"] for hit in index.for_tenant("a").scroll()} == {"known", "apple.txt"}
+    # Nothing is confirmed that the new version would not have.
+    (folder / "later.txt").write_text("too late")
+    with pytest.raises(IndexRetired, match=r"retired by a reindex.*open the collection again"):
+        ingest(old, writer, folder / "later.txt", "disc")
+
+
+def made_for(encoder, name):
+    found = Document(key=name, kind="text", input=MultimodalInput(name), title=name)
+    return [found], [encoder.encode_document(name, mode="disc")]
+
+
+def test_a_swap_that_would_lose_documents_is_refused(index, new, folder):
+    (folder / "apple.txt").unlink()
+    with pytest.raises(ConfigError, match="would lack 1 documents"):
+        swap(index, new)
+    assert index.physical == "ume_r1--1"
+    assert swap(index, new, allow_missing=True).missing == 1
+    assert index.physical == "ume_r1--2"
+
+
+def test_enriching_ends_with_the_version(index, old, new, folder, monkeypatch):
+    """Each document costs a reasoning: none is spent on a version that is retired."""
+    writer = index.for_tenant(None)
+    for name in ("one", "two", "three"):
+        (folder / f"{name}.txt").write_text(name)
+    ingest(old, index, folder, "disc")
+    swap(index, new)
+    old.calls.clear()
+    with pytest.raises(IndexRetired):
+        enrich(old, writer, batch_size=1)
+    assert len(old.calls) < 3
 
 
 def test_gone_and_changed_files_are_named_and_missing(index, new, folder):

@@ -6,7 +6,7 @@ import pytest
 from points import FINGERPRINT, D, document, embedding, unit
 from qdrant_client import models
 
-from ume_r1_rag.errors import ConfigError, IndexMismatch
+from ume_r1_rag.errors import ConfigError, IndexMismatch, IndexRetired
 from ume_r1_rag.index import Storage
 from ume_r1_rag.index import payload as payloads
 from ume_r1_rag.index.payload import point_id
@@ -143,6 +143,22 @@ def test_a_change_between_reading_and_writing_is_not_overwritten(store, monkeypa
         "kept": "h",
     }
     assert keys(other.lacking("gen")) == ["changed"]
+
+
+@pytest.mark.parametrize("store", ["loopback", "server"], indirect=True)
+def test_a_write_that_a_swap_overtakes_is_not_confirmed(store, monkeypatch):
+    """Embedded, the lock keeps a swap out of a batch."""
+    index, other = store.filled(), store.open()
+    after = other.build_next(NEXT)
+    own = index._write
+
+    def late(points, **options):
+        own(points, **options)
+        other.swap(after)
+
+    monkeypatch.setattr(index, "_write", late)
+    with pytest.raises(IndexRetired, match="open the collection again"):
+        index.upsert([document("late")], [embedding((1, 0, 0, 0))])
 
 
 def test_each_space_is_searched_best_first(store):

@@ -50,6 +50,10 @@ class IndexMismatch(UmeR1Error):
     """A collection was written by another encoder, or has another shape."""
 
 
+class IndexRetired(IndexMismatch):
+    """A version of a collection is to be written that a reindex has replaced."""
+
+
 class IndexLocked(UmeR1Error):
     """An embedded collection is held by another process."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ume_r1_rag.errors import ConfigError, IndexMismatch
+from ume_r1_rag.errors import ConfigError, IndexMismatch, IndexRetired
 from ume_r1_rag.index.tenant import FIELD as TENANT
 
 if TYPE_CHECKING:
@@ -219,6 +219,24 @@ def drop_old(client: QdrantClient, collection: str) -> list[str]:
     for physical in old:
         client.delete_collection(physical)
     return old
+
+
+def check_current(client: QdrantClient, physical: str) -> None:
+    """Raises unless a version may be written: what is written to one that was replaced is lost.
+
+    Raises:
+        IndexRetired: it was live once and is no more.
+    """
+    if _metadata(client, physical).get(RETIRED):
+        raise IndexRetired(
+            f"{physical!r} was retired by a reindex, or by going back from it: open the collection again, "
+            "with the encoder of its present version, and write there"
+        )
+
+
+def number_of(physical: str) -> int:
+    """Returns the number of a version."""
+    return int(physical.rpartition("--")[2])
 
 
 def _metadata(client: QdrantClient, physical: str) -> dict[str, Any]:

@@ -179,6 +179,23 @@ class QdrantIndex(Writing):
             deferred=metadata.get(DEFERRED) is not None,
         )
 
+    def for_tenant(self, tenant: str | None) -> QdrantIndex:
+        """Returns this very version as another tenant sees it, over the same client.
+
+        Args:
+            tenant: whose documents are read and written; None for those of no tenant.
+
+        Raises:
+            ConfigError: the name cannot be a tenant's.
+        """
+        return QdrantIndex(
+            client=self._client,
+            collection=self.collection,
+            tenant=tenant,
+            storage=self.storage,
+            version=alias.number_of(self.physical),
+        )
+
     def versions(self) -> list[Version]:
         """Returns all versions of the collection, in order, the live one among them."""
         with self._connection.use():

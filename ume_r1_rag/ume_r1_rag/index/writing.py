@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.errors import ConfigError, IndexMismatch, InputError
-from ume_r1_rag.index import kept, schema, sparse
+from ume_r1_rag.index import alias, kept, schema, sparse
 from ume_r1_rag.index import payload as payloads
 from ume_r1_rag.index.scope import READ_BATCH, batches
 from ume_r1_rag.index.searching import Searching
@@ -64,12 +64,13 @@ class Writing(Searching):
             InputError: an embedding has no vector, or one that is zero or not finite; a document is larger
                 than a request may be.
             IndexMismatch: a vector has another dimension than the index.
+            IndexRetired: another version took this one's place; what was written before that was taken over.
             ValueError: the two are not of one length.
         """
         pairs = zip(documents, embeddings, strict=True)
         count = 0
         while batch := list(itertools.islice(pairs, UPSERT_BATCH)):
-            with self._connection.use():
+            with self._current():
                 completed = kept.complete(batch, self._kept(batch))
                 # All are checked before the first is written.
                 points = [self._point(d, e, store_reasoning) for d, e in completed]
@@ -91,11 +92,12 @@ class Writing(Searching):
             InputError: an embedding has no gen vector, or one that is zero or not finite.
             IndexMismatch: an embedding is of another encoder than the point's other vector, or of another
                 dimension than the index.
+            IndexRetired: see :meth:`upsert`.
         """
         given = iter(pairs)
         count = 0
         while batch := list(itertools.islice(given, UPSERT_BATCH)):
-            with self._connection.use():
+            with self._current():
                 records = self.records((one.id for one, _ in batch), vectors=True)
                 points = [
                     self._generated(records[one.id], embedding, store_reasoning)
@@ -111,6 +113,7 @@ class Writing(Searching):
 
         Raises:
             ConfigError: both or none are given, or an empty filter, which would match everything.
+            IndexRetired: see :meth:`upsert`.
         """
         from qdrant_client import models
 
@@ -122,13 +125,13 @@ class Writing(Searching):
             selected = to_filter(filter)
             if selected is None or not any(selected.model_dump(exclude_none=True).values()):
                 raise ConfigError("an empty filter matches every document: delete the collection instead")
-            with self._connection.use():
+            with self._current():
                 mine = self.where(selected) or selected
                 self._forget_words()
                 self._client.delete(self.physical, models.FilterSelector(filter=mine), wait=True)
             return
         for batch in batches((self._id(key) for key in keys), READ_BATCH):
-            with self._connection.use():
+            with self._current():
                 # An id holds the tenant's name; the check is for points that others wrote under it.
                 points: list[Any] = list(self.records(batch, fields=()))
                 if points:
@@ -169,6 +172,16 @@ class Writing(Searching):
                     optimizers_config=models.OptimizersConfigDiff(indexing_threshold=threshold),
                 )
                 self._client.update_collection(self.physical, metadata={DEFERRED: None})
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        """Holds the client for a batch of changes to a version that is not retired."""
+        with self._connection.use():
+            alias.check_current(self._client, self.physical)
+            yield
+            if not self._connection.embedded:
+                # A server serves others meanwhile: what came too late to be taken over must not be confirmed.
+                alias.check_current(self._client, self.physical)
 
     def _kept(self, batch: Sequence[tuple[Document, Embedding]]) -> list[models.Record | None]:
         """Returns the stored points of the documents that one could complete."""

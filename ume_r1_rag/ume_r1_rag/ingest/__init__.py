@@ -9,7 +9,7 @@ from ume_r1_rag.ingest.opened import MAX_TEXT_BYTES
 from ume_r1_rag.ingest.pipeline import ingest
 from ume_r1_rag.ingest.plan import FilePlan, Plan, plan
 from ume_r1_rag.ingest.prune import prune
-from ume_r1_rag.ingest.reindex import ReindexReport, reindex
+from ume_r1_rag.ingest.reindex import ReindexReport, reindex, swap
 from ume_r1_rag.ingest.report import Failure, IngestReport, Progress, Pruned, Skipped
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.ingest.sources import documents, reread
@@ -44,4 +44,5 @@ __all__ = [
     "read_questions",
     "reindex",
     "reread",
+    "swap",
 ]

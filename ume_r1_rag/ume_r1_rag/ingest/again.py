@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ume_r1_rag.errors import IndexMismatch, InputError, UmeR1Error
+from ume_r1_rag.errors import IndexMismatch, IndexRetired, InputError, UmeR1Error
 from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.ingest.report import MOST_FAILURES, Failure
 from ume_r1_rag.ingest.sources import reread
@@ -177,12 +177,16 @@ class Again:
             return window
         try:
             window.written = self._write(window.triples)
+        except IndexRetired:  # nobody's own fault, and as true of whatever comes next
+            raise
         except (InputError, IndexMismatch):  # one vector is NaN, say: find out whose, and write the others
             triples, window.triples = window.triples, []
             for triple in triples:
                 try:
                     window.written += self._write([triple])
                     window.triples.append(triple)
+                except IndexRetired:
+                    raise
                 except (InputError, IndexMismatch) as error:
                     window.failures.append(failure_of_hit(triple[0], error))
         return window

@@ -10,7 +10,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ume_r1_rag.encoder.fingerprint import digest
@@ -77,7 +77,7 @@ def reindex(
     """Builds the next version of a collection with another encoder, for all tenants; returns what happened.
 
     The live version is not touched, and answers meanwhile. A run that was broken off goes on when it is
-    started again. When all is well, ``index.swap(index.build_next(encoder.fingerprint))`` makes it live.
+    started again. When all is well, :func:`swap` makes it live.
 
     Args:
         index: the collection, opened without a tenant.
@@ -95,16 +95,8 @@ def reindex(
     """
     from tqdm import tqdm
 
-    if batch_size < 1:
-        raise ConfigError(f"batch_size={batch_size}: encode at least one document at a time")
-    if lacking := spaces_of(mode) - frozenset(encoder.spaces):
-        raise ConfigError(f"mode={mode!r}: this encoder has no {', '.join(sorted(lacking))} vectors")
     started = time.perf_counter()
-    tenants = [None, *index.tenants()]
-    parts = [
-        _Part(*_versions(index, tenant, encoder, storage), encoder, mode, batch_size, store_reasoning)
-        for tenant in tenants
-    ]
+    parts = _parts(index, encoder, mode, storage, batch_size, store_reasoning)
     with (
         parts[0].target.bulk(),
         tqdm(total=sum(part.source.count() for part in parts), desc="reindexing", unit=" documents",
@@ -123,7 +115,7 @@ def reindex(
     return ReindexReport(
         physical=parts[0].target.physical,
         points=sum(part.target.count() for part in parts),
-        tenants=tuple(t for t, part in zip(tenants, parts, strict=True) if part.source.count()),
+        tenants=tuple(part.source.tenant for part in parts if part.source.count()),
         written=sum(part.sums.written for part in parts),
         unchanged=sum(part.unchanged for part in parts),
         removed=sum(part.removed for part in parts),
@@ -137,16 +129,76 @@ def reindex(
     )
 
 
-def _versions(
-    index: QdrantIndex, tenant: str | None, encoder: Encoder, storage: Storage | None
-) -> tuple[QdrantIndex, QdrantIndex]:
-    """Returns the live version and the next one, as a tenant sees them."""
-    from ume_r1_rag.index import QdrantIndex
+def swap(
+    index: QdrantIndex,
+    encoder: Encoder,
+    mode: Mode = "disc",
+    *,
+    allow_missing: bool = False,
+    storage: Storage | None = None,
+    batch_size: int = 16,
+    store_reasoning: bool = True,
+) -> ReindexReport:
+    """Makes the version that :func:`reindex` built live, with what was indexed since; returns what that was.
 
-    source = index
-    if tenant is not None:
-        source = QdrantIndex(client=index.client, collection=index.collection, tenant=tenant)
-    return source, source.build_next(encoder.fingerprint, storage)
+    Takes over what has changed in the live version first, which costs little if nothing has, and once more
+    when the name leads to the new version and nobody writes to the other one any longer: no write that was
+    confirmed is lost. A document that somebody deletes within that moment, though its file is there, may be
+    there again.
+
+    Args:
+        index: as in :func:`reindex`; it is on the new version afterwards.
+        encoder: as in :func:`reindex`.
+        mode: as in :func:`reindex`.
+        allow_missing: swap even if documents of the live version cannot be taken over.
+        storage: as in :func:`reindex`.
+        batch_size: as in :func:`reindex`.
+        store_reasoning: as in :func:`reindex`.
+
+    Raises:
+        ConfigError: as in :func:`reindex`, or documents would be missing; then nothing was swapped.
+    """
+    before = index.for_tenant(None)
+    report = reindex(
+        index, encoder, mode, storage=storage, batch_size=batch_size, store_reasoning=store_reasoning
+    )
+    if report.missing and not allow_missing:
+        raise ConfigError(
+            f"{report.physical!r} would lack {report.missing} documents: index them again first (or prune "
+            "them), or give allow_missing=True"
+        )
+    index.swap(index.build_next(encoder.fingerprint, storage))
+    late = _parts(before, encoder, mode, storage, batch_size, store_reasoning, into=index)
+    for part in late:
+        part.follow()
+    return replace(
+        report,
+        written=report.written + sum(part.sums.written for part in late),
+        points=sum(part.target.count() for part in late),
+    )
+
+
+def _parts(
+    index: QdrantIndex,
+    encoder: Encoder,
+    mode: Mode,
+    storage: Storage | None,
+    batch_size: int,
+    store_reasoning: bool,
+    into: QdrantIndex | None = None,
+) -> list[_Part]:
+    """Returns the parts of all tenants, from one version into the next one, or into a given one."""
+    if batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size}: encode at least one document at a time")
+    if lacking := spaces_of(mode) - frozenset(encoder.spaces):
+        raise ConfigError(f"mode={mode!r}: this encoder has no {', '.join(sorted(lacking))} vectors")
+    tenants = [None, *index.tenants()]
+    if into is None:
+        into = index.build_next(encoder.fingerprint, storage)
+    return [
+        _Part(index.for_tenant(t), into.for_tenant(t), encoder, mode, batch_size, store_reasoning)
+        for t in tenants
+    ]
 
 
 class _Part:
@@ -192,6 +244,13 @@ class _Part:
         self._remove()
         tell()
         return True
+
+    def follow(self) -> None:
+        """Takes over what this part lacks of a version that was live until now.
+
+        Deletes nothing: others write to this one. What they indexed again is no failure of ours.
+        """
+        self._again.run(self._todo(first=False), lambda: False, lambda: None)
 
     def _todo(self, first: bool) -> Iterator[Hit]:
         """Yields the live documents that the next version lacks, or has in another state."""
