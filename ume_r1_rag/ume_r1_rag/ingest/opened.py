@@ -3,6 +3,9 @@
 What a document's vectors depend on besides the encoder is its content hash: ``<SHA-256 of the file>;<how>``,
 where ``how`` says which part was taken and by what options. What follows from the encoder (the pixels of a
 page, the frames of a segment) is left to its fingerprint, so that hashes can be compared without any model.
+
+A file may be replaced while it is read. Its hash is taken first, and is nobody's if it was replaced between
+being opened and that, so that what was stored then differs from the file, and the next run mends it.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -96,14 +100,16 @@ class Opened(ABC):
     kind: ClassVar[ItemKind]
     divisible: ClassVar[bool] = False
 
-    def __init__(self, file: File, reading: Reading, parts: int = 1) -> None:
-        """Keeps what is known."""
-        self.file, self.parts, self._reading = file, parts, reading
+    def __init__(self, file: File, reading: Reading) -> None:
+        """Keeps what is known; to be called before the file is opened."""
+        self.file, self.parts, self._reading = file, 1, reading
+        self._state = state_of(file.real)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the file's bytes, in hex."""
-        return digest_of(self.file.real)
+        """SHA-256 of the file's bytes, in hex; of a file that changed since it was opened no file's."""
+        digest = digest_of(self.file.real)
+        return digest if state_of(self.file.real) == self._state else uuid.uuid4().hex * 2
 
     def part(self, number: int) -> str:
         """Returns what a key adds for a part, e.g. ``"page=3"``; empty where the file is one document."""
@@ -122,6 +128,15 @@ class Opened(ABC):
 
     def documents(self, numbers: Iterable[int]) -> Iterator[Document | Failure]:
         """Yields some parts, one after another; a broken one is a ``Failure``."""
+        chosen = list(numbers)
+        try:
+            _ = self.digest  # before anything is read
+        except OSError as error:
+            yield from (self.failure(error, number) for number in chosen)
+            return
+        yield from self._documents(chosen)
+
+    def _documents(self, numbers: Sequence[int]) -> Iterator[Document | Failure]:
         for number in numbers:
             try:
                 yield self.read(number)
@@ -149,7 +164,7 @@ class Opened(ABC):
 
     @abstractmethod
     def read(self, number: int) -> Document:
-        """Returns a part.
+        """Returns a part. :meth:`documents` is for what is to be stored: it takes the hash before.
 
         A broken one raises whatever its codec does.
         """
@@ -176,8 +191,9 @@ class _Pages(Opened):
     def __init__(self, file: File, reading: Reading) -> None:
         from ume_r1_rag.media import PdfPages
 
+        super().__init__(file, reading)
         self._pdf = PdfPages(file.real)
-        super().__init__(file, reading, len(self._pdf))
+        self.parts = len(self._pdf)
 
     def part(self, number: int) -> str:
         return f"page={number}"
@@ -231,20 +247,20 @@ class Clips(Opened):
         """Looks for the segments, unless they are given."""
         from ume_r1_rag.media import VideoFile
 
+        super().__init__(file, reading)
         self._video = VideoFile(Path(file.real))
         self._spans = spans or segments(self._video.duration_s, reading.segment_s)
-        super().__init__(file, reading, len(self._spans))
+        self.parts = len(self._spans)
 
     def part(self, number: int) -> str:
         """Returns ``"clip=N"``, or nothing if there is only one."""
         return f"clip={number}" if self.parts > 1 else ""
 
-    def documents(self, numbers: Iterable[int]) -> Iterator[Document | Failure]:
-        """Yields some parts, the file being gone through once."""
-        chosen = list(numbers)
-        spans = [self._spans[number - 1] for number in chosen]
+    def _documents(self, numbers: Sequence[int]) -> Iterator[Document | Failure]:
+        # The file is gone through once.
+        spans = [self._spans[number - 1] for number in numbers]
         found = self._video.segments(spans, self._reading.frames)
-        for number, frames in zip(chosen, found, strict=True):
+        for number, frames in zip(numbers, found, strict=True):
             if isinstance(frames, InputError):
                 yield self.failure(frames, number)
                 continue
@@ -331,6 +347,12 @@ def _hinted(error: Exception, file: File) -> Exception:
     if not kinds or own in kinds:
         return error
     return InputError(f"{error}. By its content it is {_NAMES[kinds[0]]}: give it the extension of one")
+
+
+def state_of(path: str) -> tuple[int, int, int]:
+    """Returns what tells a file's versions apart without reading it: size, time and inode."""
+    found = Path(path).stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def digest_of(path: str) -> str:

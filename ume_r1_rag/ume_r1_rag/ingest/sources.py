@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ume_r1_rag.errors import InputError
 from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.ingest.files import File, Source, Walk, as_paths, path_of
-from ume_r1_rag.ingest.opened import READER, Clips, Reading, digest_of, open_file
+from ume_r1_rag.ingest.opened import READER, Clips, Reading, digest_of, open_file, state_of
 from ume_r1_rag.ingest.report import Failure, Skipped
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.types import Document
@@ -81,7 +81,7 @@ def reread(
     if path is None:
         raise InputError(f"the file of {shown} is gone: {payload.get('ume_uri')!r}; prune the index")
     try:
-        now = _known_digest(path, _state(path))
+        now = _known_digest(path, state_of(path))
         if now != digest:
             raise InputError(
                 f"{payload.get('ume_uri')!r} has changed since it was indexed (SHA-256 {digest[:12]}… then, "
@@ -115,11 +115,6 @@ def _span(text: str) -> Span:
 
     start, _, end = text.partition("-")
     return Span(float(start), float(end) if end else None)
-
-
-def _state(path: str) -> tuple[int, int, int]:
-    found = Path(path).stat()
-    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 @lru_cache(maxsize=1 << 16)
