@@ -352,9 +352,10 @@ def test_files_that_may_not_be_read(tmp_path, make_encoder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_pdf_of_5000_pages_is_read_with_a_few_windows_in_memory(tmp_path, make_encoder):
     (tmp_path / "long.pdf").write_bytes(
-        text_pdf([f"page {number}" for number in range(5000)], box=(200, 100))
+        text_pdf([f"page {number}" for number in range(5000)], box=(400, 80))
     )
     encoder, live = make_encoder(), []
     encode = encoder.encode_document
@@ -369,7 +370,7 @@ def test_a_pdf_of_5000_pages_is_read_with_a_few_windows_in_memory(tmp_path, make
 
     encoder.encode_document = counted
     with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as index:
-        report = ingest(encoder, index, tmp_path, "disc", batch_size=16, max_page_pixels=400)
+        report = ingest(encoder, index, tmp_path, "disc", batch_size=16, max_page_pixels=320 * 64)
         assert (report.indexed, report.failed) == (5000, 0)
         assert index.count() == 5000
         (hit,) = index.retrieve([f"{tmp_path.resolve()}/long.pdf#page=5000"])

@@ -10,9 +10,9 @@ from made_files import text_pdf, write_clip, write_pdf
 from PIL import Image
 
 from ume_r1_rag.encoder.fingerprint import digest
-from ume_r1_rag.errors import ConfigError, IndexMismatch, IndexUnavailable, InputError
+from ume_r1_rag.errors import BackendError, ConfigError, IndexMismatch, IndexUnavailable, InputError
 from ume_r1_rag.index import QdrantIndex
-from ume_r1_rag.ingest import Failure, Progress, ingest, opened, windows
+from ume_r1_rag.ingest import DeadLetters, Failure, Progress, ingest, opened, windows
 from ume_r1_rag.types import Embedding
 
 
@@ -369,6 +369,38 @@ def test_ctrl_c_ends_all_threads_and_keeps_what_was_encoded(tmp_path, index, enc
     assert index.count() == 15
     encoder.encode_document = encode
     assert ingest(encoder, index, tmp_path, "disc").indexed == 35
+
+
+def test_an_encoder_that_fails_at_everything_ends_the_run(tmp_path, make_encoder):
+    """A lost device fails every document by itself; a million of them are no list to work through."""
+    for number in range(200):
+        (tmp_path / f"{number:03}.txt").write_text(f"text {number}")
+    lost = [False]
+    encoder = make_encoder(fail=lambda one: BackendError("the device is lost") if lost[0] else None)
+    with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as index:
+        encode = encoder.encode_document
+
+        def loses(inputs, **options):
+            lost[0] = len(encoder.calls) >= 2
+            return encode(inputs, **options)
+
+        encoder.encode_document = loses
+        with pytest.raises(BackendError, match="the device is lost"):
+            ingest(encoder, index, tmp_path, "disc", batch_size=10)
+        assert index.count() == 20
+        assert len(DeadLetters(index)) == 70, "64, and the rest of their window"
+        encoder.encode_document = encode
+        lost[0] = False
+        assert ingest(encoder, index, tmp_path, "disc").indexed == 180
+        assert len(DeadLetters(index)) == 0
+
+
+def test_documents_that_are_to_blame_themselves_never_end_the_run(tmp_path, make_encoder):
+    for number in range(100):
+        (tmp_path / f"{number:03}.txt").write_text(f"text {number}")
+    encoder = make_encoder(fail=lambda one: InputError("refused"))
+    with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as index:
+        assert ingest(encoder, index, tmp_path, "disc").failed == 100
 
 
 def test_an_index_that_fails_ends_the_run_with_its_error(tmp_path, index, encoder):

@@ -14,7 +14,7 @@ from ume_r1_rag.errors import ConfigError, InputError
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.ingest import MAX_TEXT_BYTES, Failure, documents, ingest, reread
 from ume_r1_rag.ingest.files import File
-from ume_r1_rag.ingest.opened import Reading, open_file
+from ume_r1_rag.ingest.opened import Clips, Reading, open_file
 from ume_r1_rag.ingest.segments import segments
 from ume_r1_rag.media import Span
 from ume_r1_rag.types import Document
@@ -176,6 +176,14 @@ def test_a_content_hash_is_of_bytes_and_of_how_they_were_read(tmp_path):
     hashes = [[item.content_hash for item in documents(tmp_path / "c.mp4", segment_s=s)] for s in (2, 3, 9)]
     assert [len(one) for one in hashes] == [3, 2, 1]
     assert len({one for of in hashes for one in of}) == 6
+
+
+def test_late_segments_of_a_long_video_are_told_apart(tmp_path):
+    path = write_clip(tmp_path / "c.mp4")
+    spans = [Span(1_000_000, 1_000_010), Span(1_000_010, 1_000_020.5), Span(1_000_020.5, None)]
+    opened = Clips(File.at(str(path)), Reading(), spans)
+    hows = [opened.content_hash(number).split(";")[2] for number in (1, 2, 3)]
+    assert hows == ["clip=1000000-1000010", "clip=1000010-1000020.5", "clip=1000020.5-"]
 
 
 def test_what_the_encoder_decides_is_not_in_a_content_hash(tmp_path):

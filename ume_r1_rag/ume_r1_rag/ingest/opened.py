@@ -271,7 +271,7 @@ class Clips(Opened):
 
     def _how(self, number: int) -> str:
         span = self._spans[number - 1]
-        return f"clip={span.start_s:g}-{'' if span.end_s is None else f'{span.end_s:g}'}"
+        return f"clip={_seconds(span.start_s)}-{'' if span.end_s is None else _seconds(span.end_s)}"
 
     def read(self, number: int) -> Document:
         """Returns a part."""
@@ -285,6 +285,10 @@ class Clips(Opened):
         item = MultimodalInput(video=tuple(frames), instruction=INSTRUCTIONS["clip"].document)
         small = thumbnail(frames[len(frames) // 2])
         return self._document(number, item, span_s=(span.start_s, round(end, 3)), thumbnail=small)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 class _Text(Opened):

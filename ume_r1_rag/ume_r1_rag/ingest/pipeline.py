@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.encoder.fingerprint import digest
-from ume_r1_rag.errors import ConfigError, InputError
+from ume_r1_rag.errors import ConfigError, InputError, UmeR1Error
 from ume_r1_rag.ingest.changes import Comparison, Wanted, spaces_of
 from ume_r1_rag.ingest.failures import DeadLetters
 from ume_r1_rag.ingest.files import Source, Walk, as_paths
@@ -42,6 +42,10 @@ AHEAD = 1
 """Windows that wait between two threads; with those in work, up to four hold pictures at a time."""
 
 
+BROKEN_AFTER = 64
+"""Documents in a row, failed by no fault of their own, after which the encoder is taken for broken."""
+
+
 def ingest(
     encoder: Encoder,
     index: QdrantIndex,
@@ -63,8 +67,9 @@ def ingest(
 
     What is in the index as it would be written now is left alone, part by part; so a run that was broken off,
     even killed, goes on when it is started again. A file or document that fails is reported and kept in the
-    index's list of failures, and the run goes on. An encoder or index that fails as such ends the run with
-    its error, after what was encoded has been written.
+    index's list of failures, and the run goes on. An encoder or index that fails as such (an encoder also by
+    failing ``BROKEN_AFTER`` documents in a row that are not to blame) ends the run with its error, after what
+    was encoded has been written.
 
     Args:
         encoder: what encodes; its fingerprint must be the index's.
@@ -173,6 +178,7 @@ class _Run:
         self._kinds, self._flagged, self._skipped = Counter[str](), Counter[str](), Counter[str]()
         self._replaced = self._unchanged = self._removed = self._failed = 0
         self._failures: list[Failure] = []
+        self._blameless = 0
         self._last = ""
 
     def do(self, found: Any, show_progress: bool) -> None:
@@ -185,7 +191,10 @@ class _Run:
                 Behind(self._writer.write, AHEAD, "ume-r1 writing") as behind,
             ):
                 for window in ahead:
-                    behind.put(self._encode(window))
+                    encoded, broken = self._encode(window)
+                    behind.put(encoded)
+                    if broken is not None:
+                        raise broken
                     for written in behind.outcomes():
                         self._count(written, bar)
             for written in behind.outcomes():
@@ -208,10 +217,12 @@ class _Run:
             encode_s=self._encode_s,
         )
 
-    def _encode(self, window: Window) -> _Encoded:
+    def _encode(self, window: Window) -> tuple[_Encoded, UmeR1Error | None]:
+        """Returns a window's embeddings, and the error of an encoder that fails at everything."""
         documents, window.documents = window.documents, []
+        broken: UmeR1Error | None = None
         if not documents:
-            return _Encoded(window, [])
+            return _Encoded(window, []), broken
         began = time.perf_counter()
         inputs = [document.input for document in documents]
         results = self._encoder.encode_document(inputs, mode=self._mode, on_error="return")
@@ -220,9 +231,13 @@ class _Run:
         for document, result in zip(documents, results, strict=True):
             if isinstance(result, Embedding):
                 pairs.append((without_pictures(document), result))
-            else:
-                window.fail(failure_of(document, result))
-        return _Encoded(window, pairs)
+                self._blameless = 0
+                continue
+            window.fail(failure_of(document, result))
+            self._blameless += not isinstance(result, InputError)
+            if self._blameless >= BROKEN_AFTER:
+                broken = result
+        return _Encoded(window, pairs), broken
 
     def _count(self, written: _Written, bar: Any) -> None:
         window = written.window
