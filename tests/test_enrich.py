@@ -206,8 +206,10 @@ def test_what_cannot_be_enriched_is_refused(index, make_encoder, encoder):
             enrich(encoder, index, **options)
 
 
-def test_reasoning_need_not_be_stored(index, encoder):
-    enrich(encoder, index, store_reasoning=False)
+def test_reasoning_need_not_be_stored(folder, encoder):
+    index = QdrantIndex(":memory:", fingerprint=encoder.fingerprint, store_reasoning=False)
+    ingest(encoder, index, folder, "disc")
+    enrich(encoder, index)
     stored = [hit.payload for hit in index.scroll()]
     assert all("ume_summary" in one and "ume_reasoning" not in one for one in stored)
 

@@ -92,10 +92,11 @@ def test_another_encoders_is_refused(index):
     assert index.coverage()["gen"] == 0
 
 
-def test_reasoning_may_be_left_out(index):
+def test_reasoning_is_left_out_of_a_collection_without():
+    index = QdrantIndex(":memory:", fingerprint=FINGERPRINT, store_reasoning=False)
+    index.upsert([page(1, content_hash="h")], [embedding((1, 1, 0, 0), fingerprint="f")])
     stored = index.stored([key(1)])[key(1)]
-    index.write_gen([(stored, made(0, 1, 0, 0))])
-    index.write_gen([(stored, made(0, 1, 0, 0))], store_reasoning=False)
+    assert index.write_gen([(stored, made(0, 1, 0, 0))]) == 1
     (hit,) = index.retrieve([key(1)])
     assert "ume_reasoning" not in hit.payload
     assert index.nearest("lighthouse", "text") == {}

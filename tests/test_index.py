@@ -384,13 +384,26 @@ def test_what_is_stored_is_told_without_vectors(index):
     assert index.stored_parts("b") == []
 
 
-def test_reasoning_is_left_out_where_it_is_not_wanted(index):
+def test_a_collection_says_whether_it_keeps_reasonings(tmp_path):
     made = embedding((1, 0, 0, 0), (1, 0, 0, 0), reasoning="zebra stripes", summary="an animal")
-    index.upsert([document("z")], [made], store_reasoning=False)
-    (hit,) = index.retrieve(["z"])
-    assert "ume_reasoning" not in hit.payload
-    assert "zebra" not in json.dumps(hit.payload)
-    assert index.nearest("zebra", "text") == {}
-    assert list(index.nearest("animal", "text")) == [hit.id]
-    index.upsert([document("z")], [made])
-    assert list(index.nearest("zebra", "text")) == [hit.id]
+    with QdrantIndex(tmp_path, fingerprint=FINGERPRINT, store_reasoning=False) as index:
+        assert index.info().store_reasoning is False
+    # Whoever writes later need not know.
+    with QdrantIndex(tmp_path, fingerprint=FINGERPRINT) as index:
+        index.upsert([document("z")], [made])
+        (hit,) = index.retrieve(["z"])
+        assert "ume_reasoning" not in hit.payload
+        assert "zebra" not in json.dumps(hit.payload)
+        assert index.nearest("zebra", "text") == {}
+        assert list(index.nearest("animal", "text")) == [hit.id]
+        assert index.for_tenant("a").store_reasoning is False
+        after = index.build_next({**FINGERPRINT, "model": "next"})
+        assert after.store_reasoning is False
+        after = index.build_next({**FINGERPRINT, "weights": "f" * 8}, store_reasoning=True)
+        after.upsert([document("z")], [made])
+        assert list(after.nearest("zebra", "text")) == [hit.id]
+        with pytest.raises(ConfigError, match="--3' keeps reasonings"):
+            index.build_next({**FINGERPRINT, "weights": "f" * 8}, store_reasoning=False)
+    with pytest.raises(ConfigError, match=r"leaves out reasonings.*leave store_reasoning= out.*reindex"):
+        QdrantIndex(tmp_path, store_reasoning=True)
+    assert QdrantIndex(":memory:", fingerprint=FINGERPRINT).store_reasoning is True

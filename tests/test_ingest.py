@@ -255,6 +255,9 @@ def test_reasoning_that_is_not_to_be_stored_is_nowhere(folder, encoder, index):
     def everything():
         return json.dumps([hit.payload for hit in index.scroll()])
 
+    with pytest.raises(ConfigError, match="keeps reasonings"):
+        ingest(encoder, index, folder, "both", store_reasoning=False)
+    index = QdrantIndex(":memory:", fingerprint=encoder.fingerprint, store_reasoning=False)
     ingest(encoder, index, folder, "both", store_reasoning=False)
     assert encoder.seen
     assert index.coverage()["gen"] == 7
@@ -262,8 +265,7 @@ def test_reasoning_that_is_not_to_be_stored_is_nowhere(folder, encoder, index):
     words = [index.nearest("shows", "text", 10)]
     assert words == [{}]
     ingest(encoder, index, folder, "both", force=True)
-    assert everything().count("It shows") >= 7
-    assert len(index.nearest("shows", "text", 10)) == 7
+    assert "It shows" not in everything()
 
 
 def test_what_cannot_work_is_refused_at_once(folder, index, make_encoder, encoder):

@@ -219,14 +219,15 @@ def test_what_is_found_is_reasoned_about_once(encoder, tmp_path, monkeypatch):
     files.mkdir()
     for name in ("red circle", "blue square", "green line"):
         (files / f"{name.split()[0]}.txt").write_text(name)
-    with QdrantIndex(tmp_path / "index", fingerprint=encoder.fingerprint) as index:
+    place = {"path": tmp_path / "index", "store_reasoning": False}
+    with QdrantIndex(**place, fingerprint=encoder.fingerprint) as index:
         assert ingest(encoder, index, files, "disc").indexed == 3
 
     def run(*more):
         arguments = ["search", "red circle", "-p", str(tmp_path / "index"), *more]
         return CliRunner().invoke(app, arguments)
 
-    first = run("--lazy-gen", "1", "--no-reasoning", "--json")
+    first = run("--lazy-gen", "1", "--json")
     assert json.loads(first.stdout)["enriched"] == 1
     best, *others = hits(first)
     assert (best["title"], best["scores"]["gen"]) == ("red.txt", pytest.approx(1))

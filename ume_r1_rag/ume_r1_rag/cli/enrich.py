@@ -61,9 +61,6 @@ def enrich(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Try at most so many documents.", show_default=False)
     ] = None,
-    store_reasoning: Annotated[
-        bool, typer.Option("--reasoning/--no-reasoning", help="Store reasonings, and find by their words.")
-    ] = True,
     batch_size: BatchOption = 16,
     model: IndexModelOption = None,
     path: PathOption = None,
@@ -97,7 +94,6 @@ def enrich(
                     budget_s=seconds,
                     limit=limit,
                     batch_size=batch_size,
-                    store_reasoning=store_reasoning,
                     stop=interrupt.asked,
                     show_progress=sys.stderr.isatty(),
                 )

@@ -104,6 +104,8 @@ def _report(found: dict[str, Any]) -> str:
         "dimension": str(found["dimension"]),
         "storage": _storage(found),
     }
+    if not found["store_reasoning"]:
+        rows["reasoning"] = "left out; summaries are kept"
     if found["bytes"] is not None:
         rows["size"] = f"{found['bytes'] / 1e6:.1f} MB"
     return "\n".join(f"{name:<11} {text}" for name, text in rows.items())

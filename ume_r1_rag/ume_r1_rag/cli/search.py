@@ -118,13 +118,6 @@ def search(
             help="Reason about the first N hits that nobody has reasoned about, keep that, and rank again.",
         ),
     ] = 0,
-    store_reasoning: Annotated[
-        bool,
-        typer.Option(
-            "--reasoning/--no-reasoning",
-            help="With --lazy-gen: store reasonings, and find by their words.",
-        ),
-    ] = True,
     think: ThinkOption = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what the model thought about the question and each hit.")
@@ -181,7 +174,7 @@ def search(
         if lazy_gen and retriever.encoder is not None:
             from ume_r1_rag.ingest import Enricher
 
-            retriever.enricher = Enricher(retriever.encoder, index, store_reasoning=store_reasoning)
+            retriever.enricher = Enricher(retriever.encoder, index)
             options["lazy_gen"] = lazy_gen
         found = _search(retriever, asked, k, mode, options)
         about = f"{name}, {index.count()} documents in {collection}"

@@ -5,15 +5,39 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from ume_r1_rag.cli.options import DEFAULT_PATH
+from ume_r1_rag.cli.options import DEFAULT_COLLECTION, DEFAULT_PATH
 from ume_r1_rag.errors import ConfigError, IndexAbsent
 from ume_r1_rag.index import QdrantIndex, Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Which index a command means, as its flags say it."""
+
+    path: Path | None
+    url: str | None
+    collection: str
+    tenant: str | None
+
+    def options(self, location: str) -> list[str]:
+        """Returns the flags that name it again.
+
+        Args:
+            location: where the index is, as it says itself: a URL may hold a password, which is not shown.
+        """
+        said = {
+            "--path": self.path,
+            "--url": location if self.url is not None else None,
+            "--collection": self.collection if self.collection != DEFAULT_COLLECTION else None,
+            "--tenant": self.tenant,
+        }
+        return [word for flag, value in said.items() if value is not None for word in (flag, str(value))]
 
 
 def place(path: Path | None, url: str | None) -> dict[str, Any]:
@@ -43,9 +67,7 @@ def open_index(path: Path | None, url: str | None, collection: str, tenant: str 
     return QdrantIndex(collection=collection, tenant=tenant, **place(path, url))
 
 
-def find_index(
-    path: Path | None, url: str | None, collection: str, tenant: str | None = None
-) -> QdrantIndex | None:
+def find_index(address: Address) -> QdrantIndex | None:
     """Returns an index to be read, or None if there is none yet.
 
     Raises:
@@ -53,18 +75,16 @@ def find_index(
         IndexLocked: another process holds it.
     """
     try:
-        return open_index(path, url, collection, tenant)
+        return open_index(address.path, address.url, address.collection, address.tenant)
     except IndexAbsent:
         return None
 
 
 def create_index(
-    path: Path | None,
-    url: str | None,
-    collection: str,
+    address: Address,
     fingerprint: Mapping[str, Any],
-    tenant: str | None = None,
     storage: Storage | None = None,
+    store_reasoning: bool | None = None,
 ) -> QdrantIndex:
     """Returns an index to be written, made if it is absent.
 
@@ -74,7 +94,12 @@ def create_index(
         IndexLocked: another process holds it.
     """
     return QdrantIndex(
-        collection=collection, fingerprint=fingerprint, tenant=tenant, storage=storage, **place(path, url)
+        collection=address.collection,
+        fingerprint=fingerprint,
+        tenant=address.tenant,
+        storage=storage,
+        store_reasoning=store_reasoning,
+        **place(address.path, address.url),
     )
 
 

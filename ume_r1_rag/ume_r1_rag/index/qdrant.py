@@ -42,6 +42,7 @@ class IndexInfo:
         fingerprint: the encoder's that wrote it.
         schema: version of the layout.
         storage: how the vectors are kept.
+        store_reasoning: whether reasonings are kept.
         embedded: whether it runs in this process.
         deferred: whether the search graph is not being built, see :meth:`QdrantIndex.bulk`.
     """
@@ -56,6 +57,7 @@ class IndexInfo:
     fingerprint: Mapping[str, Any]
     schema: int
     storage: Storage
+    store_reasoning: bool
     embedded: bool
     deferred: bool
 
@@ -73,6 +75,7 @@ class QdrantIndex(Writing):
         dimension: the length D of every dense vector.
         fingerprint: the encoder's that wrote the collection.
         storage: how the vectors are kept, and searched.
+        store_reasoning: whether reasonings are kept, and searched by their words; summaries are in any case.
     """
 
     fingerprint: Mapping[str, Any]
@@ -89,6 +92,7 @@ class QdrantIndex(Writing):
         client: QdrantClient | None = None,
         tenant: str | None = None,
         storage: Storage | None = None,
+        store_reasoning: bool | None = None,
         version: int | None = None,
         prefer_grpc: bool = False,
     ) -> None:
@@ -108,12 +112,14 @@ class QdrantIndex(Writing):
             tenant: whose documents are read and written. Each tenant sees its own alone, and without one
                 those that are nobody's.
             storage: how a new collection keeps its vectors; of an existing one, how it is searched.
+            store_reasoning: whether a new collection keeps reasonings, and finds documents by their words;
+                True by default. Of an existing one it may only repeat what that does.
             version: open this version, see :meth:`versions`, in place of the live one.
             prefer_grpc: whether to talk gRPC to a server.
 
         Raises:
             ConfigError: no place or two; an absent collection and no fingerprint to make it from; an
-                absent version; an impossible name, tenant or storage.
+                absent version; an impossible name, tenant or storage; a collection that is stored otherwise.
             IndexMismatch: the collection was written by another encoder, or has another shape.
             IndexLocked: another process holds the folder.
             IndexUnavailable: the folder is broken, or the server does not answer or is too old; any later
@@ -132,9 +138,11 @@ class QdrantIndex(Writing):
             with connection.use():
                 physical = _find(connection, collection, version)
                 if physical is None:
-                    physical = _first(connection, collection, dimension, fingerprint, storage)
+                    physical = _first(
+                        connection, collection, dimension, fingerprint, storage, store_reasoning
+                    )
                 super().__init__(connection, physical, checked)
-                self._open(physical, dimension, fingerprint, storage)
+                self._open(physical, dimension, fingerprint, storage, store_reasoning)
         except BaseException:
             self.close()
             raise
@@ -160,6 +168,10 @@ class QdrantIndex(Writing):
         """
         schema.check_fingerprint(self.fingerprint, fingerprint, self.collection, ignore)
 
+    def check_reasoning(self, store_reasoning: bool | None) -> None:
+        """Raises ``ConfigError`` unless the collection keeps reasonings so, or nothing is asked (None)."""
+        schema.check_reasoning(self.store_reasoning, store_reasoning, self.physical)
+
     def info(self) -> IndexInfo:
         """Returns what the index holds."""
         with self._connection.use():
@@ -175,6 +187,7 @@ class QdrantIndex(Writing):
             fingerprint=self.fingerprint,
             schema=schema.VERSION,
             storage=self.storage,
+            store_reasoning=self.store_reasoning,
             embedded=self._connection.embedded,
             deferred=metadata.get(DEFERRED) is not None,
         )
@@ -211,7 +224,12 @@ class QdrantIndex(Writing):
         with self._connection.use():
             return sorted(alias.tenants(self._client, self.physical))
 
-    def build_next(self, fingerprint: Mapping[str, Any], storage: Storage | None = None) -> QdrantIndex:
+    def build_next(
+        self,
+        fingerprint: Mapping[str, Any],
+        storage: Storage | None = None,
+        store_reasoning: bool | None = None,
+    ) -> QdrantIndex:
         """Returns a version to be filled with another encoder's vectors, beside the live one.
 
         An unfinished one of the same encoder is opened again, with what is in it. It belongs to the same
@@ -220,14 +238,16 @@ class QdrantIndex(Writing):
         Args:
             fingerprint: the other encoder's, with its ``dimension``.
             storage: how it keeps its vectors; like this version by default.
+            store_reasoning: whether it keeps reasonings; like this version by default.
 
         Raises:
-            ConfigError: the fingerprint names no dimension.
+            ConfigError: the fingerprint names no dimension; an unfinished version is stored otherwise.
         """
         dimension = fingerprint.get("dimension")
         if not isinstance(dimension, int):
             raise ConfigError("the fingerprint of the next version must name its dimension")
-        layout = schema.Layout(dimension, fingerprint, storage or self.storage)
+        reasoning = self.store_reasoning if store_reasoning is None else store_reasoning
+        layout = schema.Layout(dimension, fingerprint, storage or self.storage, reasoning)
         with self._connection.use():
             known = self.versions()
             unfinished = [
@@ -245,6 +265,7 @@ class QdrantIndex(Writing):
                 fingerprint=fingerprint,
                 tenant=self.tenant,
                 storage=storage,
+                store_reasoning=store_reasoning,
                 version=number,
             )
 
@@ -324,15 +345,18 @@ class QdrantIndex(Writing):
         dimension: int | None = None,
         fingerprint: Mapping[str, Any] | None = None,
         storage: Storage | None = None,
+        store_reasoning: bool | None = None,
     ) -> None:
         """Reads what a version says of itself, and checks it against what a writer says."""
         layout = schema.read(self._client.get_collection(physical), physical, dimension)
         layout = schema.with_storage(layout, storage, physical)
+        schema.check_reasoning(layout.store_reasoning, store_reasoning, physical)
         if fingerprint is not None:
             schema.check_fingerprint(layout.fingerprint, fingerprint, self.collection)
             schema.index_payload(self._connection, physical)
         self.physical = physical
         self.dimension, self.fingerprint, self.storage = layout.dimension, layout.fingerprint, layout.storage
+        self.store_reasoning = layout.store_reasoning
 
     def _count_in(self, physical: str) -> int:
         """Returns how many points of a version are this tenant's."""
@@ -371,6 +395,7 @@ def _first(
     dimension: int | None,
     fingerprint: Mapping[str, Any] | None,
     storage: Storage | None,
+    store_reasoning: bool | None,
 ) -> str:
     """Returns the first version of a collection, made and named now."""
     if fingerprint is None or dimension is None:
@@ -382,7 +407,8 @@ def _first(
     left = alias.numbers(connection.client, collection)
     physical = alias.version_name(collection, left[0] if left else 1)
     if not left:
-        schema.create(connection, physical, schema.Layout(dimension, fingerprint, storage or Storage()))
+        layout = schema.Layout(dimension, fingerprint, storage or Storage(), store_reasoning is not False)
+        schema.create(connection, physical, layout)
     schema.index_payload(connection, physical)
     alias.point_to(connection.client, collection, physical)
     return physical

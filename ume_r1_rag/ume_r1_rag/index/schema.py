@@ -51,11 +51,13 @@ class Layout:
         dimension: D of both dense vectors.
         fingerprint: the encoder's that wrote it.
         storage: how its vectors are kept.
+        store_reasoning: whether reasonings are kept in it.
     """
 
     dimension: int
     fingerprint: Mapping[str, Any]
     storage: Storage
+    store_reasoning: bool = True
 
 
 def create(connection: Connection, name: str, layout: Layout) -> None:
@@ -80,6 +82,7 @@ def create(connection: Connection, name: str, layout: Layout) -> None:
                 "ume_schema": VERSION,
                 "ume_fingerprint": jsonable(layout.fingerprint),
                 "ume_storage": layout.storage.to_metadata(),
+                "ume_store_reasoning": layout.store_reasoning,
             },
             **storage.collection_options(),
         )
@@ -148,7 +151,9 @@ def read(info: models.CollectionInfo, name: str, dimension: int | None = None) -
             "use the model it was written with, or index again into another collection="
         )
     storage = Storage.from_metadata(stored.get("ume_storage") or {})
-    return Layout(size, dict(stored["ume_fingerprint"]), storage)
+    return Layout(
+        size, dict(stored["ume_fingerprint"]), storage, bool(stored.get("ume_store_reasoning", True))
+    )
 
 
 def with_storage(layout: Layout, given: Storage | None, name: str) -> Layout:
@@ -168,6 +173,16 @@ def with_storage(layout: Layout, given: Storage | None, name: str) -> Layout:
             "the collection anew with it, e.g. with `ume-r1 reindex`"
         )
     return replace(layout, storage=given)
+
+
+def check_reasoning(stored: bool, given: bool | None, name: str) -> None:
+    """Raises ``ConfigError`` if a caller would have reasonings kept otherwise than a collection does."""
+    if given is not None and given != stored:
+        does = "keeps" if stored else "leaves out"
+        raise ConfigError(
+            f"collection {name!r} {does} reasonings, of all its documents alike: leave store_reasoning= out, "
+            f"or build the collection anew with store_reasoning={given}, e.g. with ume_r1_rag.ingest.reindex"
+        )
 
 
 def check_fingerprint(

@@ -39,15 +39,15 @@ DEFERRED = "ume_deferred_indexing"
 
 
 class Writing(Searching):
-    """What changes an index; part of ``QdrantIndex``."""
+    """What changes an index; part of ``QdrantIndex``.
 
-    def upsert(
-        self,
-        documents: Iterable[Document],
-        embeddings: Iterable[Embedding],
-        *,
-        store_reasoning: bool = True,
-    ) -> int:
+    Attributes:
+        store_reasoning: whether reasonings are kept, and searched by their words; summaries are in any case.
+    """
+
+    store_reasoning: bool
+
+    def upsert(self, documents: Iterable[Document], embeddings: Iterable[Embedding]) -> int:
         """Writes documents with whichever vectors their embeddings have, and their words; returns how many.
 
         A point is replaced as a whole: vectors and fields of an earlier version are gone. The one exception
@@ -57,8 +57,6 @@ class Writing(Searching):
         Args:
             documents: the documents; of two with one key the later one stays.
             embeddings: one for each.
-            store_reasoning: whether reasonings are stored, and searched by their words; summaries are in any
-                case.
 
         Raises:
             InputError: an embedding has no vector, or one that is zero or not finite; a document is larger
@@ -73,12 +71,12 @@ class Writing(Searching):
             with self._current():
                 completed = kept.complete(batch, self._kept(batch))
                 # All are checked before the first is written.
-                points = [self._point(d, e, store_reasoning) for d, e in completed]
+                points = [self._point(d, e) for d, e in completed]
                 self._write(points)
             count += len(batch)
         return count
 
-    def write_gen(self, pairs: Iterable[tuple[Stored, Embedding]], *, store_reasoning: bool = True) -> int:
+    def write_gen(self, pairs: Iterable[tuple[Stored, Embedding]]) -> int:
         """Adds gen vectors with what was reasoned to stored points; returns to how many.
 
         A point whose content has changed since it was read, or that is gone, is left alone. Writing the same
@@ -86,7 +84,6 @@ class Writing(Searching):
 
         Args:
             pairs: points, see :meth:`stored`, each with an embedding of the same content.
-            store_reasoning: see :meth:`upsert`.
 
         Raises:
             InputError: an embedding has no gen vector, or one that is zero or not finite.
@@ -100,7 +97,7 @@ class Writing(Searching):
             with self._current():
                 records = self.records((one.id for one, _ in batch), vectors=True)
                 points = [
-                    self._generated(records[one.id], embedding, store_reasoning)
+                    self._generated(records[one.id], embedding)
                     for one, embedding in batch
                     if _unchanged(one, records.get(one.id))
                 ]
@@ -190,18 +187,18 @@ class Writing(Searching):
         records = self.records(wanted, kept.FIELDS, schema.SPACES) if wanted else {}
         return [None if id is None else records.get(id) for id in ids]
 
-    def _point(self, document: Document, embedding: Embedding, store_reasoning: bool) -> models.PointStruct:
+    def _point(self, document: Document, embedding: Embedding) -> models.PointStruct:
         dense = {"disc": embedding.disc, "gen": embedding.gen}
         vectors: dict[str, Any] = {space: self._vector(v) for space, v in dense.items() if v is not None}
         if not vectors:
             raise InputError(f"{document.key!r} has neither a disc nor a gen vector: no search could find it")
         id = self._id(document.key)
-        payload = payloads.build(document, embedding, id, tenant=self.tenant, store_reasoning=store_reasoning)
+        payload = payloads.build(
+            document, embedding, id, tenant=self.tenant, store_reasoning=self.store_reasoning
+        )
         return self._struct(id, vectors, payload)
 
-    def _generated(
-        self, record: models.Record, embedding: Embedding, store_reasoning: bool
-    ) -> models.PointStruct:
+    def _generated(self, record: models.Record, embedding: Embedding) -> models.PointStruct:
         payload = record.payload or {}
         key = payload.get("ume_key", record.id)
         if embedding.gen is None:
@@ -214,9 +211,8 @@ class Writing(Searching):
         stored = record.vector if isinstance(record.vector, dict) else {}
         vectors: dict[str, Any] = {space: stored[space] for space in schema.SPACES if space in stored}
         vectors["gen"] = self._vector(embedding.gen)
-        return self._struct(
-            str(record.id), vectors, payloads.with_generation(payload, embedding, store_reasoning)
-        )
+        generated = payloads.with_generation(payload, embedding, self.store_reasoning)
+        return self._struct(str(record.id), vectors, generated)
 
     def _struct(self, id: str, vectors: dict[str, Any], payload: dict[str, Any]) -> models.PointStruct:
         """Returns a point with its words' vector, and the names of its vectors in its payload."""

@@ -64,7 +64,6 @@ def enrich(
     budget_s: float | None = None,
     limit: int | None = None,
     batch_size: int = 16,
-    store_reasoning: bool = True,
     stop: Callable[[], bool] | None = None,
     show_progress: bool = False,
 ) -> EnrichReport:
@@ -81,7 +80,6 @@ def enrich(
             would still fit, so that only the first can run over.
         limit: at most so many documents are tried.
         batch_size: documents that are encoded together.
-        store_reasoning: store reasonings, and find documents by their words.
         stop: asked before each window; True ends the run.
         show_progress: show a bar on standard error.
 
@@ -99,7 +97,7 @@ def enrich(
     points, covered = _coverage(index, filter)
     total = points - covered if limit is None else min(points - covered, limit)
     pace = _Pace(started, budget_s, stop)
-    again = Again(encoder, "gen", _writer(index, store_reasoning), batch_size)
+    again = Again(encoder, "gen", _writer(index), batch_size)
     with tqdm(total=total, desc="enriching", unit=" documents", disable=not show_progress) as bar:
 
         def tell() -> None:
@@ -140,16 +138,13 @@ class Enricher:
         failures: what could not be read or encoded so far, by document key.
     """
 
-    def __init__(
-        self, encoder: Encoder, index: QdrantIndex, *, batch_size: int = 16, store_reasoning: bool = True
-    ) -> None:
+    def __init__(self, encoder: Encoder, index: QdrantIndex, *, batch_size: int = 16) -> None:
         """Joins the two.
 
         Args:
             encoder: what encodes; its fingerprint must be the index's.
             index: where the documents are.
             batch_size: documents that are encoded together.
-            store_reasoning: store reasonings, and find documents by their words.
 
         Raises:
             ConfigError: the encoder has no gen vectors.
@@ -159,7 +154,7 @@ class Enricher:
         self.encoder, self.index = encoder, index
         self.written = 0
         self.failures: dict[str, Failure] = {}
-        self._batch_size, self._store_reasoning = batch_size, store_reasoning
+        self._batch_size = batch_size
         self._lock = threading.Lock()
 
     def enrich(self, hits: Sequence[Hit]) -> int:
@@ -177,7 +172,7 @@ class Enricher:
             }
             if not lacking:
                 return 0
-            again = Again(self.encoder, "gen", _writer(self.index, self._store_reasoning), self._batch_size)
+            again = Again(self.encoder, "gen", _writer(self.index), self._batch_size)
             try:
                 again.run(lacking.values(), lambda: False, lambda: None)
             except UmeR1Error as error:
@@ -239,7 +234,7 @@ def _coverage(index: QdrantIndex, filter: Filter) -> tuple[int, int]:
     return index.count(filter), index.count(models.Filter(must=with_gen))
 
 
-def _writer(index: QdrantIndex, store_reasoning: bool) -> Callable[[Sequence[Triple]], int]:
+def _writer(index: QdrantIndex) -> Callable[[Sequence[Triple]], int]:
     from ume_r1_rag.index import Stored
 
     def write(triples: Sequence[Triple]) -> int:
@@ -247,6 +242,6 @@ def _writer(index: QdrantIndex, store_reasoning: bool) -> Callable[[Sequence[Tri
             (Stored(hit.id, hit.key, content_hash=str(hit.payload.get("ume_content_hash", ""))), made)
             for hit, _, made in triples
         ]
-        return index.write_gen(pairs, store_reasoning=store_reasoning)
+        return index.write_gen(pairs)
 
     return write

@@ -58,7 +58,7 @@ def ingest(
     prune: bool = False,
     force: bool = False,
     retry_failed: bool = False,
-    store_reasoning: bool = True,
+    store_reasoning: bool | None = None,
     bulk: bool = False,
     progress: Callable[[Progress], None] | None = None,
     show_progress: bool = False,
@@ -82,13 +82,14 @@ def ingest(
         prune: afterwards delete what is in the index of files below ``paths`` that are gone.
         force: write everything again, unchanged or not.
         retry_failed: try only files in the list of failures: those below ``paths``, or all if none are given.
-        store_reasoning: store reasonings, and find documents by their words.
+        store_reasoning: what the index does with reasonings, for a caller who wants to be sure.
         bulk: build a server's search graph once, when all is written.
         progress: called in this thread after each window.
         show_progress: show a bar on standard error.
 
     Raises:
-        ConfigError: an option has an impossible value, or the encoder lacks a space.
+        ConfigError: an option has an impossible value, the encoder lacks a space, or the index keeps
+            reasonings otherwise.
         IndexMismatch: the index was written by another encoder.
     """
     given = as_paths(paths)
@@ -100,12 +101,13 @@ def ingest(
     if lacking := spaces - frozenset(encoder.spaces):
         raise ConfigError(f"mode={mode!r}: this encoder has no {', '.join(sorted(lacking))} vectors")
     index.check(encoder.fingerprint, ignore=())
+    index.check_reasoning(store_reasoning)
     reading = Reading.of(encoder, max_page_pixels, segment_s)
     letters = DeadLetters(index)
     wanted = Wanted(spaces, digest(encoder.fingerprint), force)
     files = failed_files(letters, given) if retry_failed else iter(Walk(given))
     changes = Comparison(index, wanted, reading, letters).changes(files)
-    run = _Run(encoder, _Writer(index, letters, store_reasoning), mode, progress)
+    run = _Run(encoder, _Writer(index, letters), mode, progress)
     with index.bulk() if bulk else nullcontext():
         run.do(windows(changes, batch_size), show_progress)
     return run.report(prune_gone(index, given, letters) if prune else None)
@@ -131,8 +133,8 @@ class _Written:
 class _Writer:
     """Writes windows, in a thread of its own."""
 
-    def __init__(self, index: QdrantIndex, letters: DeadLetters, store_reasoning: bool) -> None:
-        self._index, self._letters, self._store_reasoning = index, letters, store_reasoning
+    def __init__(self, index: QdrantIndex, letters: DeadLetters) -> None:
+        self._index, self._letters = index, letters
 
     def write(self, encoded: _Encoded) -> _Written:
         """Writes one window. The order matters if this process is killed in between: see ``changes``."""
@@ -163,7 +165,7 @@ class _Writer:
 
     def _upsert(self, pairs: list[tuple[Document, Embedding]]) -> None:
         documents, embeddings = zip(*pairs, strict=True)
-        self._index.upsert(documents, embeddings, store_reasoning=self._store_reasoning)
+        self._index.upsert(documents, embeddings)
 
 
 class _Run:

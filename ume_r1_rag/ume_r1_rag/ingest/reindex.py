@@ -70,7 +70,7 @@ def reindex(
     *,
     storage: Storage | None = None,
     batch_size: int = 16,
-    store_reasoning: bool = True,
+    store_reasoning: bool | None = None,
     stop: Callable[[], bool] | None = None,
     show_progress: bool = False,
 ) -> ReindexReport:
@@ -86,7 +86,8 @@ def reindex(
             ``"gen"`` and ``"both"`` have the encoder write its own in their place.
         storage: how the new version keeps its vectors; like the live one by default.
         batch_size: documents that are encoded together.
-        store_reasoning: store reasonings, kept ones among them, and find documents by their words.
+        store_reasoning: whether the new version keeps reasonings, an earlier model's among them, and finds
+            documents by their words; like the live one by default.
         stop: asked before each window; True ends the run.
         show_progress: show a bar on standard error.
 
@@ -96,7 +97,10 @@ def reindex(
     from tqdm import tqdm
 
     started = time.perf_counter()
-    parts = _parts(index, encoder, mode, storage, batch_size, store_reasoning)
+    _check(encoder, mode, batch_size)
+    parts = _parts(
+        index, index.build_next(encoder.fingerprint, storage, store_reasoning), encoder, mode, batch_size
+    )
     with (
         parts[0].target.bulk(),
         tqdm(total=sum(part.source.count() for part in parts), desc="reindexing", unit=" documents",
@@ -137,7 +141,7 @@ def swap(
     allow_missing: bool = False,
     storage: Storage | None = None,
     batch_size: int = 16,
-    store_reasoning: bool = True,
+    store_reasoning: bool | None = None,
 ) -> ReindexReport:
     """Makes the version that :func:`reindex` built live, with what was indexed since; returns what that was.
 
@@ -167,8 +171,8 @@ def swap(
             f"{report.physical!r} would lack {report.missing} documents: index them again first (or prune "
             "them), or give allow_missing=True"
         )
-    index.swap(index.build_next(encoder.fingerprint, storage))
-    late = _parts(before, encoder, mode, storage, batch_size, store_reasoning, into=index)
+    index.swap(index.build_next(encoder.fingerprint, storage, store_reasoning))
+    late = _parts(before, index, encoder, mode, batch_size)
     for part in late:
         part.follow()
     return replace(
@@ -178,26 +182,20 @@ def swap(
     )
 
 
-def _parts(
-    index: QdrantIndex,
-    encoder: Encoder,
-    mode: Mode,
-    storage: Storage | None,
-    batch_size: int,
-    store_reasoning: bool,
-    into: QdrantIndex | None = None,
-) -> list[_Part]:
-    """Returns the parts of all tenants, from one version into the next one, or into a given one."""
+def _check(encoder: Encoder, mode: Mode, batch_size: int) -> None:
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: encode at least one document at a time")
     if lacking := spaces_of(mode) - frozenset(encoder.spaces):
         raise ConfigError(f"mode={mode!r}: this encoder has no {', '.join(sorted(lacking))} vectors")
-    tenants = [None, *index.tenants()]
-    if into is None:
-        into = index.build_next(encoder.fingerprint, storage)
+
+
+def _parts(
+    source: QdrantIndex, target: QdrantIndex, encoder: Encoder, mode: Mode, batch_size: int
+) -> list[_Part]:
+    """Returns the parts of all tenants."""
     return [
-        _Part(index.for_tenant(t), into.for_tenant(t), encoder, mode, batch_size, store_reasoning)
-        for t in tenants
+        _Part(source.for_tenant(tenant), target.for_tenant(tenant), encoder, mode, batch_size)
+        for tenant in (None, *source.tenants())
     ]
 
 
@@ -219,11 +217,10 @@ class _Part:
         encoder: Encoder,
         mode: Mode,
         batch_size: int,
-        store_reasoning: bool,
     ) -> None:
         self.source, self.target = source, target
         self.unchanged = self.removed = self.texts = 0
-        self._mode, self._store_reasoning = mode, store_reasoning
+        self._mode = mode
         self._wanted = Wanted(spaces_of(mode), digest(encoder.fingerprint))
         self._again = Again(encoder, mode, self._write, batch_size)
 
@@ -275,7 +272,7 @@ class _Part:
             made if made.gen is not None else with_texts(made, hit.payload) for hit, _, made in triples
         ]
         documents = [document for _, document, _ in triples]
-        count = self.target.upsert(documents, embeddings, store_reasoning=self._store_reasoning)
+        count = self.target.upsert(documents, embeddings)
         self.texts += sum(bool(made.gen_fingerprint) for made in embeddings)
         return count
 
