@@ -137,7 +137,8 @@ def test_a_change_between_reading_and_writing_is_not_overwritten(store, monkeypa
         own(points, **options)
 
     monkeypatch.setattr(index, "_write", late)
-    index.write_gen([(stored[n], embedding(gen=(0, 0, 1, 0), fingerprint="f")) for n in names])
+    pairs = [(stored[n], embedding(gen=(0, 0, 1, 0), fingerprint="f")) for n in names]
+    assert index.write_gen(pairs) == 1
     assert {key: one.content_hash for key, one in other.stored(names).items()} == {
         "changed": "h2",
         "kept": "h",

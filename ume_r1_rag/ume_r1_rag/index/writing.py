@@ -77,7 +77,7 @@ class Writing(Searching):
         return count
 
     def write_gen(self, pairs: Iterable[tuple[Stored, Embedding]]) -> int:
-        """Adds gen vectors with what was reasoned to stored points; returns to how many.
+        """Adds gen vectors with what was reasoned to stored points; returns how many now have them.
 
         A point whose content has changed since it was read, or that is gone, is left alone. Writing the same
         again changes nothing. Streams; a crash leaves each point either as it was or as it is now.
@@ -102,7 +102,7 @@ class Writing(Searching):
                     if _unchanged(one, records.get(one.id))
                 ]
                 self._write(points, only_if_unchanged=True)
-            count += len(points)
+                count += len(points) if self._connection.embedded else self._taken(points)
         return count
 
     def delete(self, keys: Iterable[str] | None = None, filter: Filter = None) -> None:
@@ -263,6 +263,17 @@ class Writing(Searching):
             wait=True,
             update_filter=self.where({"content_hash": content}),
             update_mode=models.UpdateMode.UPDATE_ONLY,
+        )
+
+    def _taken(self, points: Sequence[models.PointStruct]) -> int:
+        """Returns how many points a server has as they were written: it does not say which it refused."""
+        fields = ("ume_content_hash", "ume_gen_fingerprint")
+        found = self.records((str(point.id) for point in points), fields=fields)
+        read = {id: record.payload or {} for id, record in found.items()}
+        return sum(
+            str(point.id) in read
+            and all(read[str(point.id)].get(field) == (point.payload or {}).get(field) for field in fields)
+            for point in points
         )
 
 
