@@ -9,8 +9,9 @@ import pytest
 from points import CORPUS, FINGERPRINT, D, document, embedding, unit
 
 from ume_r1_rag.errors import ConfigError, InputError
-from ume_r1_rag.index import QdrantIndex, Storage, schema, writing
+from ume_r1_rag.index import QdrantIndex, Storage, reading, schema, writing
 from ume_r1_rag.index.connection import Connection
+from ume_r1_rag.retriever import Retriever
 
 SMALL = Storage(
     "float16", "int8", oversampling=3.0, on_disk=True, hnsw_m=32, hnsw_ef_construct=200, hnsw_ef=128,
@@ -257,3 +258,29 @@ def test_a_server_replaces_a_point_only_if_it_is_what_was_read(serve):
     assert "'h'" in repr(asked["update_filter"])
     assert "ume_tenant" in repr(asked["update_filter"])
     assert index.coverage()["gen"] == 1
+
+
+def test_whether_there_is_gen_is_asked_once_and_not_by_counting(serve, monkeypatch, make_encoder):
+    encoder = make_encoder(dimension=D)
+    index, other = serve(fingerprint=encoder.fingerprint), serve(fingerprint=encoder.fingerprint)
+    names = ("one", "two")
+    made = [encoder.encode_document(name, mode="disc") for name in names]
+    index.upsert([document(name, content_hash="h") for name in names], made)
+    client = index._client
+    client.calls.clear()
+    retriever = Retriever(encoder, index)
+    for _ in range(3):
+        assert "gen" not in retriever.search("one", mode="fused", k=1).spaces
+    assert [asked["limit"] for asked in client.asked("scroll")] == [1]
+    assert client.asked("count") == []
+    stored = index.stored(names)
+    both = encoder.encode_document("one", mode="both")
+    assert index.write_gen([(stored["one"], both)]) == 1
+    assert "gen" in retriever.search("one", mode="fused", k=1).spaces
+    assert (index.has("gen"), index.has("text"), len(client.asked("scroll"))) == (True, True, 3)
+    other.delete(["one"])
+    assert index.has("gen"), "what another one has done is seen after a while"
+    monkeypatch.setattr(reading, "HAS_S", -1.0)
+    assert not index.has("gen")
+    with pytest.raises(ConfigError, match="space='colour'"):
+        index.has("colour")

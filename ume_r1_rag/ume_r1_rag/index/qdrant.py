@@ -357,6 +357,7 @@ class QdrantIndex(Writing):
         self.physical = physical
         self.dimension, self.fingerprint, self.storage = layout.dimension, layout.fingerprint, layout.storage
         self.store_reasoning = layout.store_reasoning
+        self._known.clear()
 
     def _count_in(self, physical: str) -> int:
         """Returns how many points of a version are this tenant's."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,17 +13,27 @@ from ume_r1_rag.index import schema, stored
 from ume_r1_rag.index.filters import to_filter
 from ume_r1_rag.index.scope import READ_BATCH, Scope
 from ume_r1_rag.index.stored import Stored
-from ume_r1_rag.types import Hit, Space
+from ume_r1_rag.types import Hit, SearchSpace, Space
 
 if TYPE_CHECKING:
+    from ume_r1_rag.index.connection import Connection
     from ume_r1_rag.index.filters import Filter
 
 EMBEDDED_PAGE = 2048
 """Points of a page of an embedded collection, which sorts all its ids for each."""
 
 
+HAS_S = 5.0
+"""How long :meth:`Reading.has` believes what it has seen."""
+
+
 class Reading(Scope):
     """What is read without a search; part of ``QdrantIndex``."""
+
+    def __init__(self, connection: Connection, physical: str, tenant: str | None) -> None:
+        """Binds a collection to a tenant."""
+        super().__init__(connection, physical, tenant)
+        self._known: dict[SearchSpace, tuple[float, bool]] = {}
 
     def read(
         self, scores: Mapping[str, float], spaces: Mapping[str, Mapping[str, float]] | None = None
@@ -107,6 +119,23 @@ class Reading(Scope):
             space: self.count(models.Filter(must=[models.HasVectorCondition(has_vector=space)]))
             for space in schema.SEARCH_SPACES
         }
+
+    def has(self, space: SearchSpace) -> bool:
+        """Returns whether any document has a vector of a space.
+
+        An answer is kept for ``HAS_S`` seconds, or until this index writes; others may have written since.
+        """
+        from qdrant_client import models
+
+        if space not in schema.SEARCH_SPACES:
+            raise ConfigError(f'space={space!r} is unknown: use "disc", "gen" or "text"')
+        at, found = self._known.get(space, (-math.inf, False))
+        if time.monotonic() - at > HAS_S:
+            asked = time.monotonic()
+            with_it = models.Filter(must=[models.HasVectorCondition(has_vector=space)])
+            found = bool(next(self.pages(with_it, fields=["ume_key"], size=1)))
+            self._known[space] = (asked, found)
+        return found
 
     def _id(self, key: str) -> str:
         """Returns the id of this tenant's point of a key."""

@@ -175,7 +175,10 @@ class Writing(Searching):
         """Holds the client for a batch of changes to a version that is not retired."""
         with self._connection.use():
             alias.check_current(self._client, self.physical)
-            yield
+            try:
+                yield
+            finally:
+                self._known.clear()
             if not self._connection.embedded:
                 # A server serves others meanwhile: what came too late to be taken over must not be confirmed.
                 alias.check_current(self._client, self.physical)

@@ -61,7 +61,6 @@ class Retriever:
         self.encoder = encoder
         self.index = index
         self.enricher = enricher
-        self._has_gen = False
 
     def search(
         self,
@@ -154,7 +153,7 @@ class Retriever:
         return self._answer(asks, request, time.perf_counter() - started)
 
     async def _arun(self, queries: Sequence[Any], request: Request) -> list[SearchResult]:
-        # Planning may ask the index for its coverage.
+        # Planning may ask the index whether it has gen.
         asks = await asyncio.to_thread(self._plan, queries, request)
         started = time.perf_counter()
         call = self._encoding(asks, request)
@@ -216,10 +215,8 @@ class Retriever:
         return [*found, "text"] if words else found
 
     def _gen_is_there(self) -> bool:
-        """Returns whether gen can rank anything; an index that had some once is not asked again."""
-        if not self._has_gen:
-            self._has_gen = self.enricher is not None or self.index.coverage()["gen"] > 0
-        return self._has_gen
+        """Returns whether gen can rank anything, now or once what is found has been enriched."""
+        return self.enricher is not None or self.index.has("gen")
 
     def _encoding(
         self, asks: Sequence[Ask], request: Request
