@@ -184,7 +184,7 @@ def test_our_errors_are_one_line_and_exit_with_1(arguments, says, tmp_path, monk
 
 
 def test_index_names_what_failed_and_indexes_the_rest(filled):
-    _, _, done = filled
+    path, _, done = filled
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("indexed    5 documents in ")
@@ -193,7 +193,12 @@ def test_index_names_what_failed_and_indexes_the_rest(filled):
     assert "  unknown extension '.bin': 1" in lines
     failed = lines[lines.index("failed     1") + 1 :]
     assert failed[0].startswith("  broken.png  ")
-    assert failed[1:] == ["see `ume-r1 info --failures`; once mended: `ume-r1 index --retry-failed`"]
+    assert failed[1:] == [
+        (
+            f"see `ume-r1 info --failures --path {path}`; once mended: "
+            f"`ume-r1 index --retry-failed --path {path} --model nano --think none`"
+        )
+    ]
     assert "Traceback" not in done.stderr
 
 
@@ -435,11 +440,15 @@ def test_the_model_of_a_collection(monkeypatch):
     monkeypatch.setenv("UME_R1_MODEL", "/models/mine")
     model.encoder_for(hub, None, None)
     model.encoder_for({"model": "local", "revision": None, "preset": stored["serving"]}, None, None)
+    model.encoder_for(hub, None, None, "mteb", 8)
+    model.encoder_for({"model": "m1"}, None, None)
     assert calls == [
-        ("owner/name", paper, 64, "abc"),
-        ("nano", paper, "none", None),
-        ("owner/name", paper, 64, "abc"),
-        ("/models/mine", serving, "full", None),
+        ("owner/name", paper, 64, "abc", 32),
+        ("nano", paper, "none", None, 32),
+        ("owner/name", paper, 64, "abc", 32),
+        ("/models/mine", serving, "full", None, 32),
+        ("owner/name", "mteb", 64, "abc", 8),
+        ("m1", "serving", "full", None, 32),
     ]
     monkeypatch.delenv("UME_R1_MODEL")
     with pytest.raises(ConfigError, match="pass --model DIR"):

@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,9 +17,10 @@ from typer.testing import CliRunner
 
 from ume_r1_rag.cli import model
 from ume_r1_rag.cli.app import app
-from ume_r1_rag.cli.store import storage_of
+from ume_r1_rag.cli.store import Address, storage_of
 from ume_r1_rag.errors import InputError
 from ume_r1_rag.index import QdrantIndex
+from ume_r1_rag.template import PRESETS, get_preset
 
 
 @pytest.fixture(autouse=True)
@@ -201,9 +205,10 @@ def test_options_reach_the_library(files, place, encoder, monkeypatch):
     storage = ["--storage", "datatype=float16", "--storage", "hnsw_m=32", "--storage", "on_disk=true"]
     done = run("index", files, "-p", place, "--collection", "c", "--segment", 5, "--bulk", *storage)
     assert done.stderr == "error: enough\n"
-    assert (calls[0]["segment_s"], calls[0]["bulk"], calls[0]["store_reasoning"]) == (5, True, True)
+    assert (calls[0]["segment_s"], calls[0]["bulk"]) == (5, True)
     with QdrantIndex(place, collection="c") as index:
         assert (index.storage.datatype, index.storage.hnsw_m, index.storage.on_disk) == ("float16", 32, True)
+        assert index.store_reasoning
 
 
 def test_a_model_with_one_space_needs_no_mode(files, place, monkeypatch, make_encoder):
@@ -214,6 +219,79 @@ def test_a_model_with_one_space_needs_no_mode(files, place, monkeypatch, make_en
     refused = run("index", files, "-p", place, "--mode", "both")
     assert refused.exit_code == 1
     assert "this encoder has no gen vectors" in refused.stderr
+
+
+def test_a_collection_says_how_it_is_added_to(files, place, monkeypatch, make_encoder):
+    preset = json.loads(json.dumps(asdict(PRESETS["paper"])))
+    asked = []
+
+    def load(name, preset="serving", think="full", revision=None, batch_size=32):
+        asked.append((name, get_preset(preset).name, think, revision))
+        return make_encoder(
+            model=name, preset=json.loads(json.dumps(asdict(get_preset(preset)))), think=think, revision="abc"
+        )
+
+    monkeypatch.setattr(model, "load_encoder", load)
+    first = ["--model", "m/new", "--preset", "paper", "--think", "64"]
+    assert run("index", files / "sub", "-p", place, *first).exit_code == 0
+    # What any other would be is refused, so the environment counts for new collections alone.
+    monkeypatch.setenv("UME_R1_PRESET", "mteb")
+    monkeypatch.setenv("UME_R1_MODEL", "m/other")
+    for arguments in (["-p", place], ["-p", place, "--estimate"]):
+        done = run("index", files, *arguments)
+        assert done.exit_code == 0, done.output
+    assert asked == [("m/new", "paper", 64, None), *[("m/new", "paper", 64, "abc")] * 2]
+    with QdrantIndex(place) as index:
+        assert index.fingerprint["preset"] == preset
+        assert index.coverage()["gen"] == 6
+    done = run("index", files, "-p", place, "--think", "none")
+    assert "think: stored 64, this encoder 'none'" in done.stderr
+    run("index", files / "a.png", "-p", place, "-c", "other", "-m", "m/other")
+    assert asked[-1] == ("m/other", "mteb", "full", None)
+
+
+@pytest.mark.parametrize("act", [[], ["--dry-run"], ["--estimate"]], ids=str)
+def test_reasonings_are_not_made_where_none_are_unless_that_is_said(files, place, encoder, act):
+    run("index", files / "sub", "-p", place, "--mode", "disc")
+    encoder.calls.clear()
+    done = run("index", files, "-p", place, *act)
+    assert done.exit_code == 0, done.output
+    assert "mode disc, as no document in ume_r1 has a gen vector: `ume-r1 enrich` adds them" in done.stderr
+    assert {mode for _, mode, _ in encoder.calls} <= {"disc"}
+    assert any(says in done.stdout for says in ("unchanged  3", "unchanged    3", "3 unchanged"))
+    # Another tenant has nothing yet.
+    done = run("index", files, "-p", place, "--tenant", "acme", *act)
+    assert done.stderr == ""
+    if not act:
+        with QdrantIndex(place, tenant="acme") as index:
+            assert index.coverage()["gen"] == 6
+    done = run("index", files / "a.png", "-p", place, "--mode", "both", *act)
+    assert done.stderr == ""
+    if not act:
+        run("index", files, "-p", place)
+        with QdrantIndex(place) as index:
+            assert index.coverage()["gen"] == 6
+
+
+def test_the_remedy_can_be_copied(tmp_path, files, encoder):
+    (files / "broken.png").write_bytes(b"rubbish")
+    place = tmp_path / "my index"
+    options = ["-p", place, "-c", "c", "--tenant", "t", "-m", "nano", "--mode", "disc", "--batch-size", 4]
+    done = run("index", files, *options, "--segment", 5, "--no-reasoning")
+    listing, again = re.findall("`ume-r1 ([^`]*)`", done.stdout)
+    where = ["--path", str(place), "--collection", "c", "--tenant", "t"]
+    assert shlex.split(listing) == ["info", "--failures", *where]
+    asked = ["--model", "nano", "--mode", "disc", "--batch-size", "4", "--segment", "5"]
+    assert shlex.split(again) == ["index", "--retry-failed", *where, *asked]
+    assert "broken.png" in run(*shlex.split(listing)).stdout
+    Image.new("RGB", (9, 9)).save(files / "broken.png")
+    assert run(*shlex.split(again)).stdout.startswith("indexed    1 document")
+    assert run(*shlex.split(listing)).stdout == "no failures\n"
+
+
+def test_a_remedy_keeps_a_servers_password():
+    address = Address(None, "http://name:secret@host", "ume_r1", None)
+    assert address.options("http://host") == ["--url", "http://host"]
 
 
 @pytest.mark.parametrize(

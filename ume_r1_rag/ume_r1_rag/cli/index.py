@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,19 +16,26 @@ from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
     BatchOption,
     CollectionOption,
+    IndexedPresetOption,
     ModelOption,
     PathOption,
-    PresetOption,
+    PresetName,
     StorageOption,
     TenantOption,
     ThinkOption,
     UrlOption,
     budget,
 )
+from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.types import Mode, Think
 
 if TYPE_CHECKING:
-    from ume_r1_rag.index import Storage
+    from ume_r1_rag.cli.store import Address
+    from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
+    from ume_r1_rag.index import QdrantIndex, Storage
+
+_BATCH_SIZE = 16
+_SEGMENT_S = 30.0
 
 EXAMPLES = """\b
 Examples:
@@ -59,19 +68,25 @@ def index(
         Mode | None,
         typer.Option(
             "--mode",
-            help="Which vectors: gen writes a reasoning for every document. Default: all the model has.",
+            help="Which vectors: gen writes a reasoning for every document. Default: all the model has, but "
+            "disc where the collection has documents and none with gen.",
             show_default=False,
         ),
     ] = None,
     think: ThinkOption = None,
-    preset: PresetOption = "serving",
-    batch_size: BatchOption = 16,
+    preset: IndexedPresetOption = None,
+    batch_size: BatchOption = _BATCH_SIZE,
     segment_s: Annotated[
         float, typer.Option("--segment", min=0.1, metavar="SECONDS", help="Length of a video's segments.")
-    ] = 30.0,
+    ] = _SEGMENT_S,
     store_reasoning: Annotated[
-        bool, typer.Option("--reasoning/--no-reasoning", help="Store reasonings, and find by their words.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--reasoning/--no-reasoning",
+            help="Whether a new collection stores reasonings, and finds by their words. Default: it does.",
+            show_default=False,
+        ),
+    ] = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Also delete what the index has of files that are gone.")
     ] = False,
@@ -93,28 +108,27 @@ def index(
     """Index PDFs (page by page), pictures, videos (in segments) and texts.
 
     What is in the collection as it would be written now is left alone, so the same command goes on where it
-    was broken off, and brings a collection up to date. What cannot be read or encoded is named at the end
-    and kept in a list; the rest is indexed all the same, and the exit status is 1.
+    was broken off, and brings a collection up to date; model, preset and think budget are the collection's
+    where they are not given. What cannot be read or encoded is named at the end and kept in a list; the rest
+    is indexed all the same, and the exit status is 1.
     """
-    from ume_r1_rag.cli.store import storage_of
+    from ume_r1_rag.cli.store import Address, storage_of
 
     given = [*(paths or []), *_listed(files_from)]
     _check_calls(given, dry_run=dry_run, estimate=estimate, prune=prune, retry_failed=retry_failed)
     common = {"segment_s": segment_s, "force": force}
-    thinking, kept = budget(think) or "full", storage_of(storage)
-    place: tuple[Any, ...] = (path, url, collection, tenant)
+    encoding, kept = _Encoding(model, preset, budget(think), mode, batch_size), storage_of(storage)
+    address = Address(path, url, collection, tenant)
     if dry_run:
-        ok = _dry_run(place, given, mode, prune=prune, retry_failed=retry_failed, **common)
+        ok = _dry_run(address, given, encoding, prune=prune, retry_failed=retry_failed, **common)
     elif estimate:
-        ok = _estimate(place, given, mode, (model, preset, thinking), kept, batch_size, **common)
+        ok = _estimate(address, given, encoding, kept, **common)
     else:
         ok = _ingest(
-            place,
+            address,
             given,
-            mode,
-            (model, preset, thinking),
+            encoding,
             kept,
-            batch_size=batch_size,
             prune=prune,
             retry_failed=retry_failed,
             store_reasoning=store_reasoning,
@@ -125,41 +139,103 @@ def index(
         raise typer.Exit(1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """How to encode, as far as it was said; None leaves it to the collection."""
+
+    model: str | None
+    preset: PresetName | None
+    think: Think | None
+    mode: Mode | None
+    batch_size: int
+
+    def encoder(self, known: QdrantIndex | None) -> UmeR1Encoder | SentenceTransformerEncoder:
+        """Returns the encoder: what is not said is the collection's if there is one, else the default."""
+        from ume_r1_rag.cli.model import encoder_for, load_encoder
+
+        if known is not None:
+            return encoder_for(known.fingerprint, self.model, self.think, self.preset, self.batch_size)
+        preset = self.preset or os.environ.get("UME_R1_PRESET") or "serving"
+        return load_encoder(self.model, preset, self.think or "full", batch_size=self.batch_size)
+
+    def wanted(self, known: QdrantIndex | None, *, reasons: bool) -> Mode:
+        """Returns the mode: both, but where all documents are without gen that is left so, and said.
+
+        Args:
+            known: the collection, if there is one.
+            reasons: whether the encoder has gen vectors.
+        """
+        if self.mode is not None:
+            return self.mode
+        if not reasons:
+            return "disc"
+        if known is None or not known.count() or known.coverage()["gen"]:
+            return "both"
+        name = clean(known.collection)
+        typer.echo(
+            f"mode disc, as no document in {name} has a gen vector: `ume-r1 enrich` adds them, --mode both "
+            "reasons about every document now",
+            err=True,
+        )
+        return "disc"
+
+
 def _ingest(
-    place: tuple[Any, ...],
+    address: Address,
     given: list[Path],
-    mode: Mode | None,
-    encoding: tuple[str | None, str, Think],
+    encoding: _Encoding,
     kept: Storage | None,
-    batch_size: int,
+    store_reasoning: bool | None,
     **options: Any,
 ) -> bool:
     from ume_r1_rag.cli.index_report import ingest_report
-    from ume_r1_rag.cli.model import load_encoder, mode_for
-    from ume_r1_rag.cli.store import create_index
+    from ume_r1_rag.cli.store import create_index, find_index
     from ume_r1_rag.ingest import ingest
 
-    encoder = load_encoder(*encoding, batch_size=batch_size)
-    path, url, collection, tenant = place
-    with create_index(path, url, collection, encoder.fingerprint, tenant, kept) as target:
+    with ExitStack() as stack:
+        known = find_index(address)
+        stack.enter_context(known or nullcontext())
+        encoder = encoding.encoder(known)
+        mode = encoding.wanted(known, reasons="gen" in encoder.spaces)
+        target = stack.enter_context(create_index(address, encoder.fingerprint, kept, store_reasoning))
         try:
             report = ingest(
                 encoder,
                 target,
                 given,
-                mode_for(mode, encoder),
-                batch_size=batch_size,
+                mode,
+                batch_size=encoding.batch_size,
                 show_progress=sys.stderr.isatty(),
                 **options,
             )
         except KeyboardInterrupt:
             typer.echo("interrupted: what was written stays; the same command goes on from there", err=True)
             raise typer.Exit(130) from None
-        typer.echo(ingest_report(report, target.info()))
+        info = target.info()
+        where = address.options(info.location)
+        again = _command("index", "--retry-failed", *where, *_options(encoding, options["segment_s"]))
+        typer.echo(ingest_report(report, info, _command("info", "--failures", *where), again))
     return report.ok
 
 
-def _dry_run(place: tuple[Any, ...], given: list[Path], mode: Mode | None, **options: Any) -> bool:
+def _options(encoding: _Encoding, segment_s: float) -> list[str]:
+    """Returns the flags without which failed documents would be read or encoded otherwise."""
+    said = {
+        "--model": encoding.model,
+        "--preset": encoding.preset,
+        "--think": encoding.think,
+        "--mode": encoding.mode,
+        "--batch-size": encoding.batch_size if encoding.batch_size != _BATCH_SIZE else None,
+        "--segment": f"{segment_s:g}" if segment_s != _SEGMENT_S else None,
+    }
+    return [word for flag, value in said.items() if value is not None for word in (flag, str(value))]
+
+
+def _command(*words: str) -> str:
+    return shlex.join(["ume-r1", *words])
+
+
+def _dry_run(address: Address, given: list[Path], encoding: _Encoding, **options: Any) -> bool:
     from ume_r1_rag.cli.index_report import file_line, plan_report
     from ume_r1_rag.cli.store import find_index
     from ume_r1_rag.encoder.sentence_transformers import FAMILY
@@ -169,45 +245,39 @@ def _dry_run(place: tuple[Any, ...], given: list[Path], mode: Mode | None, **opt
         if line := file_line(one):
             typer.echo(line)
 
-    target = find_index(*place)
+    target = find_index(address)
     with target or nullcontext():
         foreign = target is not None and target.fingerprint.get("encoder") == FAMILY
-        found = plan(target, given, mode or ("disc" if foreign else "both"), on_file=show, **options)
-    typer.echo(plan_report(found, place[2], new_collection=target is None))
+        mode = encoding.wanted(target, reasons=not foreign)
+        found = plan(target, given, mode, on_file=show, **options)
+    typer.echo(plan_report(found, address.collection, new_collection=target is None))
     return found.ok
 
 
 def _estimate(
-    place: tuple[Any, ...],
-    given: list[Path],
-    mode: Mode | None,
-    encoding: tuple[str | None, str, Think],
-    kept: Storage | None,
-    batch_size: int,
-    **options: Any,
+    address: Address, given: list[Path], encoding: _Encoding, kept: Storage | None, **options: Any
 ) -> bool:
     from ume_r1_rag.cli.index_report import estimate_report
-    from ume_r1_rag.cli.model import load_encoder, mode_for
-    from ume_r1_rag.cli.store import find_index
-    from ume_r1_rag.cli.store import place as place_of
+    from ume_r1_rag.cli.store import find_index, place
     from ume_r1_rag.index import Storage
     from ume_r1_rag.ingest import estimate
 
-    on_server = not place_of(place[0], place[1]).get("path")
-    target = find_index(*place)
+    on_server = not place(address.path, address.url).get("path")
+    target = find_index(address)
     with target or nullcontext():
         known = kept or (target.storage if target is not None else Storage())
-        encoder = load_encoder(*encoding, batch_size=batch_size)
+        encoder = encoding.encoder(target)
+        mode = encoding.wanted(target, reasons="gen" in encoder.spaces)
         found = estimate(
             encoder,
             target,
             given,
-            mode_for(mode, encoder),
-            batch_size=batch_size,
+            mode,
+            batch_size=encoding.batch_size,
             server=known if on_server else None,
             **options,
         )
-    typer.echo(estimate_report(found, mode_for(mode, encoder)))
+    typer.echo(estimate_report(found, mode))
     return not (found.failed or found.sample_failures)
 
 

@@ -17,8 +17,15 @@ _MOST_REASONS = 10
 _MOST_FAILURES = 100
 
 
-def ingest_report(report: IngestReport, info: IndexInfo) -> str:
-    """Returns what an ingestion did."""
+def ingest_report(report: IngestReport, info: IndexInfo, listing: str, again: str) -> str:
+    """Returns what an ingestion did.
+
+    Args:
+        report: what it did.
+        info: what the index holds now.
+        listing: the command that lists the failures.
+        again: the command that tries them again.
+    """
     kinds, covered = _kinds(report.kinds), info.coverage
     replaced = f", {report.replaced} of them replaced" if report.replaced else ""
     held = f"{info.points}: {covered['disc']} with disc, {covered['gen']} with gen"
@@ -37,7 +44,7 @@ def ingest_report(report: IngestReport, info: IndexInfo) -> str:
     lines += _skipped(report.skipped)
     lines += failed_lines(report.failed, report.failures)
     if report.failed:
-        lines.append("see `ume-r1 info --failures`; once mended: `ume-r1 index --retry-failed`")
+        lines.append(f"see `{clean(listing)}`; once mended: `{clean(again)}`")
     return "\n".join(lines)
 
 

@@ -71,13 +71,17 @@ def quiet() -> None:
 
 
 def encoder_for(
-    fingerprint: Mapping[str, Any], model: str | None, think: Think | None
+    fingerprint: Mapping[str, Any],
+    model: str | None,
+    think: Think | None,
+    preset: str | None = None,
+    batch_size: int = 32,
 ) -> UmeR1Encoder | SentenceTransformerEncoder:
-    """Returns the encoder with which a collection can be asked.
+    """Returns the encoder with which a collection can be asked, and added to.
 
     It is what ``model`` names, else what the fingerprint does, else ``UME_R1_MODEL``: for a collection that
-    names its model, any other would be refused anyway. Preset and think budget are the collection's, if its
-    encoder has such.
+    names its model, any other would be refused anyway. Preset and think budget are those given, else the
+    collection's, if its encoder has such.
 
     Raises:
         ConfigError: the collection does not say where its model is to be had.
@@ -95,10 +99,12 @@ def encoder_for(
             f"folder's name: pass --model {'st:' if foreign else ''}DIR, or set UME_R1_MODEL"
         )
     revision = fingerprint.get("revision") if name == named else None
-    if foreign:
-        return load_encoder(name, think="full" if think is None else think, revision=revision)
-    budget = fingerprint.get("think", "full") if think is None else think
-    return load_encoder(name, load_preset(fingerprint["preset"]), budget, revision)
+    budget: Think = fingerprint.get("think", "full") if think is None else think
+    protocol: str | Preset = preset or "serving"
+    # Only our own encoders have presets; without one there is nothing to take over.
+    if preset is None and not foreign and "preset" in fingerprint:
+        protocol = load_preset(fingerprint["preset"])
+    return load_encoder(name, protocol, budget, revision, batch_size)
 
 
 @contextmanager

@@ -84,6 +84,14 @@ ThinkOption = Annotated[
 PresetOption = Annotated[
     PresetName, typer.Option("--preset", envvar="UME_R1_PRESET", help="Protocol of encoding.")
 ]
+IndexedPresetOption = Annotated[
+    PresetName | None,
+    typer.Option(
+        "--preset",
+        help="Protocol of encoding. Default: the collection's, else UME_R1_PRESET, else serving.",
+        show_default=False,
+    ),
+]
 StorageOption = Annotated[
     list[str] | None,
     typer.Option(
