@@ -68,7 +68,7 @@ def test_the_ten_lines_run_as_they_stand(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     found = names["found"]
     assert said.startswith("IngestReport(indexed=")
-    assert "failed=(), skipped=()" in said.splitlines()[0]
+    assert "failed=0, failures=(), skipped={}" in said.splitlines()[0]
     assert (tmp_path / "my-index").is_dir()
     assert 1 <= len(found.hits) <= 5
     assert found.mode == "fused"
@@ -76,7 +76,7 @@ def test_the_ten_lines_run_as_they_stand(tmp_path, monkeypatch, capsys):
     for hit in found.hits:
         assert set(hit.scores) == {"disc", "gen", "text"}
         assert f"\n{hit.key} {round(hit.score, 3)} " in said
-    summaries = [hit.payload.get("ume_summary") for hit in found.hits]
+    summaries = [hit.summary for hit in found.hits]
     assert any(summaries)
     assert all(summary in said for summary in summaries if summary)
     assert found.query_embedding.reasoning.strip()

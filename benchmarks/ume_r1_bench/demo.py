@@ -181,7 +181,7 @@ def closing(answers: Sequence[Answer], documents: int) -> str:
 
 def shown(hit: Hit) -> Shown:
     """Returns by what a document is known to the questions: keys are paths of this machine."""
-    return str(hit.payload.get("ume_title", hit.key)), hit.payload.get("ume_page")
+    return hit.title or hit.key, hit.page
 
 
 def short(document: Shown) -> str:
@@ -218,7 +218,7 @@ def _show_reasoning(answers: Sequence[Answer]) -> None:
     print(textwrap.fill(f"How the model reasoned about question {number}, “{answer.question.shown}”:", WIDTH))
     print(_quoted(query.reasoning, query.summary))
     print(f"\nand about {short(shown(hit))}, which gen puts first (cosine {hit.score:.3f}):")
-    print(_quoted(hit.payload.get("ume_reasoning"), hit.payload.get("ume_summary")), end="\n\n")
+    print(_quoted(hit.reasoning, hit.summary), end="\n\n")
 
 
 def _quoted(reasoning: str | None, summary: str | None) -> str:

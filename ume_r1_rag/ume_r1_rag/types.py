@@ -178,11 +178,14 @@ class Document:
 class Hit:
     """One answer of a search.
 
+    What is stored of the document is in properties: ``""`` or None where it is absent. All their text comes
+    from files and models: it is untrusted, and to be escaped where it is shown.
+
     Attributes:
         key: the document's key.
         score: the score that ranked it; which one is the search's choice.
         scores: cosine per embedding space, BM25 for ``"text"``; for every space that was asked.
-        payload: the stored fields; text in it is untrusted.
+        payload: all stored fields; text in it is untrusted.
         id: the point id.
     """
 
@@ -191,6 +194,61 @@ class Hit:
     scores: Mapping[str, float]
     payload: Mapping[str, Any]
     id: str = ""
+
+    @property
+    def kind(self) -> str:
+        """``"page"``, ``"image"``, ``"clip"`` or ``"text"``."""
+        return self._text("kind") or ""
+
+    @property
+    def uri(self) -> str:
+        """Where the file is."""
+        return self._text("uri") or ""
+
+    @property
+    def title(self) -> str:
+        """What a user calls it."""
+        return self._text("title") or ""
+
+    @property
+    def document(self) -> str:
+        """The key of the file that it is a part of."""
+        return self._text("document") or ""
+
+    @property
+    def page(self) -> int | None:
+        """Page number from 1, of a page."""
+        page = self.payload.get("ume_page")
+        return page if isinstance(page, int) and not isinstance(page, bool) else None
+
+    @property
+    def span_s(self) -> tuple[float, float] | None:
+        """Start and end in seconds, of a clip."""
+        span = self.payload.get("ume_span_s")
+        if not isinstance(span, list | tuple) or len(span) != 2:
+            return None
+        start, end = span
+        return (start, end) if isinstance(start, int | float) and isinstance(end, int | float) else None
+
+    @property
+    def text(self) -> str:
+        """The text itself, or a page's text layer."""
+        own = self.payload.get("page_content") if self.kind == "text" else None
+        return self._text("text") or (own if isinstance(own, str) else "")
+
+    @property
+    def summary(self) -> str | None:
+        """What the model took it to be."""
+        return self._text("summary")
+
+    @property
+    def reasoning(self) -> str | None:
+        """What the model thought about it, if that was stored."""
+        return self._text("reasoning")
+
+    def _text(self, field: str) -> str | None:
+        found = self.payload.get(f"ume_{field}")
+        return found if isinstance(found, str) else None
 
 
 Inputs: TypeAlias = Any

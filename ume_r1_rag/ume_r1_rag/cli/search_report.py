@@ -121,7 +121,6 @@ def _hits(found: SearchResult, explain: bool, most: int) -> list[str]:
     header = ["#", "score", *spaces, "document", "page", "summary"]
     rows = []
     for rank, hit in enumerate(found.hits, start=1):
-        page = hit.payload.get("ume_page")
         rows.append(
             [
                 str(rank),
@@ -131,8 +130,8 @@ def _hits(found: SearchResult, explain: bool, most: int) -> list[str]:
                     for space in spaces
                 ),
                 fit(_name(hit), most * 2 // 5),
-                "" if page is None else clean(page),
-                clean(hit.payload.get("ume_summary", "")),
+                "" if hit.page is None else str(hit.page),
+                clean(hit.summary or ""),
             ]
         )
     numbers: list[Align] = [">"] * (len(header) - 3)
@@ -157,9 +156,7 @@ def _digits(space: str) -> int:
 
 
 def _explained(hit: Hit, most: int) -> list[str]:
-    summary, reasoning = (
-        clean(hit.payload.get(f"ume_{f}", ""), lines=True) for f in ("summary", "reasoning")
-    )
+    summary, reasoning = (clean(text or "", lines=True) for text in (hit.summary, hit.reasoning))
     issue = clean(hit.payload.get("ume_gen_issue", ""))
     lines = [f"    summary: {summary}"] if summary and width(summary) > most // 3 else []
     lines += [wrap(reasoning, "  | ", most)] if reasoning else ["  | no reasoning is stored"]
@@ -168,4 +165,4 @@ def _explained(hit: Hit, most: int) -> list[str]:
 
 def _name(hit: Hit) -> str:
     """Returns what a user calls the file behind a hit."""
-    return clean(hit.payload.get("ume_title") or hit.key)
+    return clean(hit.title or hit.key)

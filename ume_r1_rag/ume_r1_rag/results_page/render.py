@@ -182,14 +182,13 @@ def _section(number: int, section: Section) -> str:
 
 def _card(rank: int, hit: Hit, section: Section) -> str:
     stored = hit.payload
-    title = stored.get("ume_title") or hit.key
+    title = hit.title or hit.key
     right = section.gold is not None and hit.key in section.gold
     badge = ""
     if section.gold is not None:
         badge = f'<span class="badge {"right" if right else "wrong"}">{"right" if right else "wrong"}</span>'
-    picture = _picture(stored_thumbnail(stored), str(title))
-    excerpt = str(stored.get("ume_text") or stored.get("page_content") or "")[:_EXCERPT]
-    summary = stored.get("ume_summary")
+    picture = _picture(stored_thumbnail(stored), title)
+    excerpt = str(hit.text or stored.get("page_content") or "")[:_EXCERPT]
     issue = stored.get("ume_gen_issue")
     return f"""<li class="card{" right" if right else ""}">
 <div class="top"><span class="position">{rank}</span>{badge}</div>
@@ -197,24 +196,19 @@ def _card(rank: int, hit: Hit, section: Section) -> str:
 <div class="body"><h3><bdi>{_text(title)}</bdi></h3>
 <p class="where">{_where(hit)}</p>
 {_scores(hit, section)}
-{f'<p class="summary"><bdi>{_text(summary)}</bdi></p>' if summary else ""}
+{f'<p class="summary"><bdi>{_text(hit.summary)}</bdi></p>' if hit.summary else ""}
 {f'<p class="issue">Generation flagged: {_text(issue)}</p>' if issue else ""}
-{_reasoning(stored.get("ume_reasoning"), "Reasoning")}
+{_reasoning(hit.reasoning, "Reasoning")}
 </div></li>"""
 
 
 def _where(hit: Hit) -> str:
     """Returns what a document is, and where."""
-    stored = hit.payload
-    parts = [_text(stored.get("ume_kind", ""))]
-    if stored.get("ume_page") is not None:
-        parts = [f"page {_text(stored['ume_page'])}"]
-    span = stored.get("ume_span_s")
-    if isinstance(span, Sequence) and len(span) == 2 and all(isinstance(s, (int, float)) for s in span):
-        parts.append(f"{span[0]:.1f} to {span[1]:.1f} s")
-    document, title = str(stored.get("ume_document", "")), str(stored.get("ume_title", ""))
+    parts = [_text(hit.kind) if hit.page is None else f"page {hit.page}"]
+    if hit.span_s is not None:
+        parts.append(f"{hit.span_s[0]:.1f} to {hit.span_s[1]:.1f} s")
     # The title says the file's name already.
-    place = document.removesuffix(title) if title else document
+    place = hit.document.removesuffix(hit.title)
     if place:
         parts.append(f"<bdi>{_text(place)}</bdi>")
     return " · ".join(part for part in parts if part)

@@ -47,5 +47,5 @@ class SearchResult:
         """The hits by the file that they are parts of, in the order of each file's best hit."""
         found: dict[str, list[Hit]] = {}
         for hit in self.hits:
-            found.setdefault(str(hit.payload.get("ume_document", hit.key)), []).append(hit)
+            found.setdefault(hit.document or hit.key, []).append(hit)
         return {document: tuple(hits) for document, hits in found.items()}
