@@ -24,7 +24,6 @@ from ume_r1_rag.media import (
     PdfPages,
     Span,
     VideoFile,
-    image_size,
     load_image,
     load_video,
     parse_data_url,
@@ -61,7 +60,6 @@ def test_every_source_gives_the_same_picture(tmp_path, how):
     path.write_bytes(data)
     source = {"pil": image, "path": path, "str": str(path), "bytes": data, "data URL": data_url(data)}[how]
     assert load_image(source).tobytes() == image.tobytes()
-    assert image_size(source) == (12, 7)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "TIFF", "PNG", "WEBP", "MPO"])
@@ -83,12 +81,11 @@ def test_orientation_is_applied_once(form, orientation):
     exif[0x0112] = orientation
     data = encoded(stored, form, exif=exif)
     loaded = load_image(data)
-    assert image_size(data) == loaded.size == (64, 32)
+    assert loaded.size == (64, 32)
     assert near(loaded.getpixel((4, 4)), RED, 40)
     assert near(loaded.getpixel((60, 28)), (255, 255, 255), 40)
     assert load_image(loaded).tobytes() == loaded.tobytes()
     with Image.open(io.BytesIO(data)) as opened:
-        assert image_size(opened) == (64, 32)
         assert load_image(opened).tobytes() == loaded.tobytes()
 
 
@@ -155,8 +152,6 @@ def test_a_bomb_is_refused_by_its_header(size):
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with pytest.raises(InputError, match="scale it down"):
             load_image(png_header(*size))
-        with pytest.raises(InputError, match="scale it down"):
-            image_size(png_header(*size))
 
 
 def test_own_limit_and_elongation():
@@ -229,7 +224,7 @@ def test_data_urls():
     assert parse_data_url("data:image/png;base64,AQ%3D%3D\n", 9)[1] == b"\1"
     assert parse_data_url("data:,a%20b", 9) == ("", b"a b")
     for url in ("data:image/png;base64," + "A" * 100, "data:," + "a" * 10):
-        with pytest.raises(InputError, match="more than 9 bytes") as caught:
+        with pytest.raises(InputError, match="more than 9 bytes: write them to a file") as caught:
             parse_data_url(url, 9)
         assert "AAAA" not in str(caught.value)
 

@@ -1,6 +1,6 @@
 """From sources to pixels: pictures, videos, PDF pages, thumbnails."""
 
-from ume_r1_rag.media.image import image_size, load_image
+from ume_r1_rag.media.image import load_image
 from ume_r1_rag.media.limits import LIMITS, MediaLimits
 from ume_r1_rag.media.pdf import PdfPages
 from ume_r1_rag.media.source import parse_data_url
@@ -14,7 +14,6 @@ __all__ = [
     "PdfPages",
     "Span",
     "VideoFile",
-    "image_size",
     "load_image",
     "load_video",
     "parse_data_url",

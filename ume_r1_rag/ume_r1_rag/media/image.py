@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _FORMATS = "PNG JPEG MPO GIF WEBP BMP DIB TIFF PPM ICO AVIF HEIF JPEG2000 QOI".split()
 
 _ORIENTATION = 0x0112
-_SIDEWAYS = (5, 6, 7, 8)
 
 
 def load_image(source: ImageSource, limits: MediaLimits = LIMITS, *, fetcher: Fetcher | None = None) -> Image:
@@ -49,23 +48,6 @@ def load_image(source: ImageSource, limits: MediaLimits = LIMITS, *, fetcher: Fe
         # After load: Pillow turns a TIFF upright by itself and then drops the tag.
         orientation = _orientation(image)
         return _upright(_to_rgb(image), orientation)
-
-
-def image_size(
-    source: ImageSource, limits: MediaLimits = LIMITS, *, fetcher: Fetcher | None = None
-) -> tuple[int, int]:
-    """Returns ``(width, height)`` in pixels of the upright picture, from its header alone.
-
-    Raises:
-        InputError: as ``load_image``, except for what only decoding can tell.
-        FetchError: the URL was refused or could not be had.
-    """
-    with _opened(source, limits, fetcher) as image:
-        _check_size(image.size, source, limits)
-        width, height = image.size
-        # An unloaded TIFF reports its upright size while it still has the tag.
-        sideways = image.format != "TIFF" and _orientation(image) in _SIDEWAYS
-        return (height, width) if sideways else (width, height)
 
 
 @contextmanager

@@ -80,8 +80,7 @@ def _from_base64(data: bytes, url: str) -> bytes:
 
 def _too_large(url: str, max_bytes: int) -> InputError:
     return InputError(
-        f"{describe(url)} holds more than {max_bytes} bytes: pass a file, or raise "
-        "MediaLimits.max_data_url_bytes"
+        f"{describe(url)} holds more than {max_bytes} bytes: write them to a file and pass its path"
     )
 
 
