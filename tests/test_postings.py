@@ -90,6 +90,20 @@ def test_answers_are_the_stores_own_after_any_changes(tmp_path, seed):
         index.close()
 
 
+@pytest.mark.parametrize("foreign", [["acme"], {"acme": 1}, 7, "", None])
+def test_a_foreign_owner_is_nobodys_key_to_a_tenants_words(tmp_path, foreign):
+    """Others may have written anything into a collection before it was opened."""
+    with QdrantIndex(tmp_path, fingerprint=FINGERPRINT, tenant="acme") as index:
+        index.upsert([document("a", text="apple")], [embedding((1, 0, 0, 0))])
+        client = index._connection.client
+        client.set_payload(index.physical, {"ume_tenant": foreign}, [point_id("a", "acme")])
+        index.upsert([document("b", text="apple")], [embedding((1, 0, 0, 0))])
+    with QdrantIndex(tmp_path, tenant="acme") as index, QdrantIndex(tmp_path) as nobody:
+        assert list(index.nearest("apple", "text")) == [point_id("b", "acme")]
+        assert len(nobody.nearest("apple", "text")) == (foreign is None)
+        assert index._connection.postings
+
+
 def test_whoever_takes_the_client_gets_the_stores_own_answers():
     from qdrant_client import models
 

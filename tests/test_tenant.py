@@ -7,7 +7,7 @@ import pytest
 from points import FINGERPRINT, D, document, embedding, unit
 
 from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.index import QdrantIndex
+from ume_r1_rag.index import QdrantIndex, alias
 from ume_r1_rag.index.payload import point_id
 from ume_r1_rag.types import MultimodalInput
 
@@ -245,6 +245,18 @@ def test_a_tenant_decides_nothing_for_others(tenants):
     with pytest.raises(ConfigError, match=r"no documents of 1 tenants .*'globex'"):
         whole.swap(whole.build_next({**FINGERPRINT, "weights": "f" * 8}))
     assert whole.physical == "ume_r1--1"
+
+
+def test_more_tenants_than_are_listed_are_not_left_behind(tenants, monkeypatch):
+    index = tenants[None]
+    after = index.build_next({**FINGERPRINT, "weights": "f" * 8})
+    monkeypatch.setattr(alias, "MOST_TENANTS", 2)
+    assert index.tenants() == ["acme", "globex"]
+    monkeypatch.setattr(alias, "MOST_TENANTS", 1)
+    for step in (index.tenants, lambda: index.swap(after)):
+        with pytest.raises(ConfigError, match="more than 1 tenants, too many to be listed"):
+            step()
+    assert index.physical == "ume_r1--1"
 
 
 @pytest.mark.parametrize(

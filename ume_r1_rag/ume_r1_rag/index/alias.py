@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|--')
 _LONGEST = 200
 
+MOST_TENANTS = 100_000
+"""The most tenants of a collection that can be moved to another version."""
+
 REPLACES = "ume_replaces"
 """The metadata field that names the version which was live before this one."""
 
@@ -159,8 +162,18 @@ def versions(client: QdrantClient, collection: str, count: Callable[[str], int])
 
 
 def tenants(client: QdrantClient, physical: str) -> set[str]:
-    """Returns which tenants have points in a version."""
-    return {str(hit.value) for hit in client.facet(physical, key=TENANT, limit=100_000, exact=True).hits}
+    """Returns which tenants have points in a version.
+
+    Raises:
+        ConfigError: there are more than a store lists.
+    """
+    hits = client.facet(physical, key=TENANT, limit=MOST_TENANTS + 1, exact=True).hits
+    if len(hits) > MOST_TENANTS:
+        raise ConfigError(
+            f"{physical!r} has documents of more than {MOST_TENANTS} tenants, too many to be listed and "
+            "taken to another version: delete those of tenants that are gone, or keep them in several collections"
+        )
+    return {str(hit.value) for hit in hits}
 
 
 def swap(client: QdrantClient, collection: str, physical: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ume_r1_rag.index.tenant import FIELD as TENANT
+from ume_r1_rag.index.tenant import owns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,8 @@ class Postings:
 
         self._ids: list[str] = []
         self._row_of: dict[str, int] = {}
-        self._codes: dict[Any, int] = {}
+        self._codes: dict[str, int] = {}
+        self._owners: list[Mapping[str, Any]] = []
         self._segments: list[_Segment] = []
         self._fresh: list[tuple[int, models.SparseVector]] = []
         self._tenants: list[int] = []
@@ -99,7 +101,8 @@ class Postings:
 
         self._flush()
         tenants, alive = self._columns
-        mine = alive & (tenants == self._codes.get(tenant, -1))
+        codes = [code for code, owner in enumerate(self._owners) if owns(tenant, owner)]
+        mine = alive & np.isin(tenants, codes)
         total = int(mine.sum())
         sums, have = np.zeros(len(mine), np.float64), np.zeros(len(mine), np.bool_)
         for term, weight in zip(query.indices, query.values, strict=True):
@@ -124,9 +127,17 @@ class Postings:
             return
         row = self._row_of[str(point.id)] = len(self._ids)
         self._ids.append(str(point.id))
-        self._tenants.append(self._codes.setdefault((point.payload or {}).get(TENANT), len(self._codes)))
+        self._tenants.append(self._code(point.payload))
         self._alive.append(True)
         self._fresh.append((row, vector))  # type: ignore[arg-type]
+
+    def _code(self, payload: Mapping[str, Any] | None) -> int:
+        """Returns the number of those whose point this is; a foreign writer may have put anything there."""
+        owner = {field: value for field, value in (payload or {}).items() if field == TENANT}
+        code = self._codes.setdefault(repr(owner), len(self._owners))
+        if code == len(self._owners):
+            self._owners.append(owner)
+        return code
 
     def _flush(self) -> None:
         """Sorts what has come in since the last search; a small part by itself, so that it costs little."""

@@ -218,7 +218,7 @@ class QdrantIndex(Writing):
         """Returns the tenants that have documents in the live version, in order of name.
 
         Raises:
-            ConfigError: this index is a tenant's, who may not know of others.
+            ConfigError: this index is a tenant's, who may not know of others; there are too many.
         """
         self._check_whole("tenants")
         with self._connection.use():

@@ -1,7 +1,9 @@
 """Scope: one collection as one tenant sees it. Every way to a point leads through one of two methods here.
 
-What is selected goes through :meth:`Scope.where`, what is named by id through :meth:`Scope.records`. Nothing
-else in this package reads, counts or deletes points, so a tenant is kept apart in two places and no more.
+What is selected goes through :meth:`Scope.where`, what is named by id through :meth:`Scope.records`. Two
+things look at the points of all tenants beside them: ``Postings`` keeps the words of a whole embedded
+collection, and answers for one tenant by :func:`ume_r1_rag.index.tenant.owns`; ``alias.tenants`` counts who
+has points, for an index without a tenant alone.
 """
 
 from __future__ import annotations

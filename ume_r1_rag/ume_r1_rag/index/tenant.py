@@ -1,7 +1,7 @@
 """Tenant: whose points a caller may see. A condition for what is selected, a check for what is named by id.
 
 A tenant sees the points that carry its name, and nobody else's; without one, a caller sees the points that
-carry none. Both rules are applied in :mod:`ume_r1_rag.index.scope` and nowhere else.
+carry none. Both rules are applied in :mod:`ume_r1_rag.index.scope`, which names the exceptions.
 """
 
 from __future__ import annotations
