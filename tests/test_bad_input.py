@@ -288,7 +288,7 @@ def test_the_command_goes_on_lists_all_and_exits_with_1(made, tmp_path, monkeypa
     assert done.exit_code == 1, done.output
     lines = done.output.splitlines()
     failed = sum(case.result == FAILS for case in CASES)
-    assert lines[-1].startswith("see `ume-r1 info --failures`")
+    assert lines[-1].startswith("see `ume-r1 info --failures")
     assert len(lines[lines.index(f"failed     {failed}") + 1 : -1]) == failed
     assert "\x1b" not in done.output
     listed = CliRunner().invoke(app, ["info", "--failures", "--path", str(tmp_path / "index")]).output
@@ -354,9 +354,7 @@ def test_files_that_may_not_be_read(tmp_path, make_encoder):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_pdf_of_5000_pages_is_read_with_a_few_windows_in_memory(tmp_path, make_encoder):
-    (tmp_path / "long.pdf").write_bytes(
-        text_pdf([f"page {number}" for number in range(5000)], box=(400, 80))
-    )
+    (tmp_path / "long.pdf").write_bytes(text_pdf([f"page {number}" for number in range(5000)], box=(400, 80)))
     encoder, live = make_encoder(), []
     encode = encoder.encode_document
 
