@@ -289,6 +289,42 @@ def test_the_remedy_can_be_copied(tmp_path, files, encoder):
     assert run(*shlex.split(listing)).stdout == "no failures\n"
 
 
+def test_what_a_cache_has_is_not_encoded_again(files, place, tmp_path, encoder):
+    cache = tmp_path / "cache"
+    (files / "broken.png").write_bytes(b"rubbish")
+    options = ["-p", place, "--cache", cache]
+    first = run("index", files, *options, "--mode", "disc")
+    assert "cache      had 0 of 6" in first.stdout
+    assert f"--mode disc --cache {cache}`" in first.stdout
+    assert [file.name for file in cache.iterdir()] == ["embeddings.sqlite"]
+    encoder.calls.clear()
+    assert "cache      had 6 of 6" in run("index", files, *options, "--force").stdout
+    assert encoder.calls == []
+    run("index", files, *options, "--estimate", "--force")
+    assert encoder.calls
+    assert "cache      had 0 of 6" in run("index", files, *options, "--tenant", "acme").stdout
+    assert "\ncache " not in run("index", files, "-p", place).stdout
+
+
+def test_enrich_search_and_embed_take_a_cache(files, place, tmp_path, encoder, monkeypatch):
+    run("index", files, "-p", place, "--mode", "disc")
+    monkeypatch.setenv("UME_R1_CACHE", str(tmp_path / "cache"))
+    run("enrich", "-p", place)
+    encoder.calls.clear()
+    other = tmp_path / "other"
+    run("index", files, "-p", other, "--mode", "disc")
+    assert {mode for _, mode, _ in encoder.calls} == {"disc"}
+    encoder.calls.clear()
+    assert "gen        6 of 6" in run("enrich", "-p", other).stdout
+    assert encoder.calls == []
+    for arguments in (["search", "text", "-p", other, "--json"], ["embed", "text", "--json"]):
+        done = [run(*arguments) for _ in range(2)]
+        assert [one.exit_code for one in done] == [0, 0], done[0].output
+        assert len(encoder.calls) == 1
+        encoder.calls.clear()
+    assert run("embed", "text", "--cache", files / "a.png").exit_code == 2
+
+
 def test_a_remedy_keeps_a_servers_password():
     address = Address(None, "http://name:secret@host", "ume_r1", None)
     assert address.options("http://host") == ["--url", "http://host"]

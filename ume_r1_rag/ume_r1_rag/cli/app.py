@@ -24,6 +24,7 @@ Environment (a flag wins over it):
   UME_R1_PATH         the index folder, where neither --path nor --url is given
   UME_R1_COLLECTION   the collection
   UME_R1_PRESET       the protocol of index and embed
+  UME_R1_CACHE        a folder for what index, enrich, search and embed encode
   UME_R1_ALLOW_FETCH  1 to read pictures and videos from http(s) URLs
   QDRANT_URL          a Qdrant server in place of a folder, its key in QDRANT_API_KEY
   HF_HUB_OFFLINE      1 to never ask the Hugging Face Hub

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ume_r1_rag.cli.options import (
+    CacheOption,
     JsonOption,
     ModelOption,
     PresetOption,
@@ -40,6 +41,7 @@ def embed(
     think: ThinkOption = None,
     model: ModelOption = None,
     preset: PresetOption = "serving",
+    cache: CacheOption = None,
     as_json: JsonOption = False,
     out: Annotated[
         Path | None,
@@ -56,16 +58,16 @@ def embed(
     """
     thinking = budget(think) or "full"
     check_target(out, "--out")
-    from ume_r1_rag.cli.model import load_encoder, mode_for
+    from ume_r1_rag.cli.model import cached, load_encoder, mode_for
 
     for text in inputs:
         # By the library's rule this is text; that it was meant as one is unlikely enough for a word.
         if text.lower().endswith((".pdf", ".txt", ".md")) and Path(text).is_file():
             typer.echo(f"note: {clean(text)} is read as text; `ume-r1 index` reads such files", err=True)
-    encoder = load_encoder(model, preset, thinking)
-    found: list[Embedding | UmeR1Error] = encoder.encode_document(
-        list(inputs), mode_for(mode, encoder), on_error="return"
-    )
+    with cached(load_encoder(model, preset, thinking), cache) as encoder:
+        found: list[Embedding | UmeR1Error] = encoder.encode_document(
+            list(inputs), mode_for(mode, encoder), on_error="return"
+        )
     pairs = list(zip(inputs, found, strict=True))
     for text, one in pairs:
         if isinstance(one, UmeR1Error):

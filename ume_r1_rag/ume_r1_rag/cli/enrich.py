@@ -11,6 +11,7 @@ import typer
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
     BatchOption,
+    CacheOption,
     CollectionOption,
     IndexModelOption,
     PathOption,
@@ -62,6 +63,7 @@ def enrich(
         int | None, typer.Option("--limit", min=1, help="Try at most so many documents.", show_default=False)
     ] = None,
     batch_size: BatchOption = 16,
+    cache: CacheOption = None,
     model: IndexModelOption = None,
     path: PathOption = None,
     url: UrlOption = None,
@@ -77,14 +79,16 @@ def enrich(
     del mode  # there is one; it is said for the reader's sake
     seconds = _seconds(budget)
     from ume_r1_rag.cli.interrupt import Interrupt
-    from ume_r1_rag.cli.model import encoder_for
+    from ume_r1_rag.cli.model import cached, encoder_for
     from ume_r1_rag.cli.search_input import filters
     from ume_r1_rag.cli.store import open_index
     from ume_r1_rag.ingest import enrich as run
 
     chosen = filters(filter)
-    with open_index(path, url, collection, tenant) as index:
-        encoder = encoder_for(index.fingerprint, model, None)
+    with (
+        open_index(path, url, collection, tenant) as index,
+        cached(encoder_for(index.fingerprint, model, None), cache, tenant) as encoder,
+    ):
         try:
             with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:
                 report = run(

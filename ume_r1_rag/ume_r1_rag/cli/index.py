@@ -15,6 +15,7 @@ import typer
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
     BatchOption,
+    CacheOption,
     CollectionOption,
     IndexedPresetOption,
     ModelOption,
@@ -100,6 +101,7 @@ def index(
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only say what it would cost, from a measured sample of 20.")
     ] = False,
+    cache: CacheOption = None,
     bulk: Annotated[
         bool, typer.Option("--bulk", help="On a server: build the search graph once, at the end.")
     ] = False,
@@ -129,6 +131,7 @@ def index(
             given,
             encoding,
             kept,
+            cache=cache,
             prune=prune,
             retry_failed=retry_failed,
             store_reasoning=store_reasoning,
@@ -169,7 +172,7 @@ class _Encoding:
             return self.mode
         if not reasons:
             return "disc"
-        if known is None or not known.count() or known.coverage()["gen"]:
+        if known is None or known.has("gen") or not known.has("disc"):
             return "both"
         name = clean(known.collection)
         typer.echo(
@@ -186,16 +189,19 @@ def _ingest(
     encoding: _Encoding,
     kept: Storage | None,
     store_reasoning: bool | None,
+    cache: Path | None,
     **options: Any,
 ) -> bool:
+    from ume_r1_rag.cache import CachedEncoder
     from ume_r1_rag.cli.index_report import ingest_report
+    from ume_r1_rag.cli.model import cached
     from ume_r1_rag.cli.store import create_index, find_index
     from ume_r1_rag.ingest import ingest
 
     with ExitStack() as stack:
         known = find_index(address)
         stack.enter_context(known or nullcontext())
-        encoder = encoding.encoder(known)
+        encoder = stack.enter_context(cached(encoding.encoder(known), cache, address.tenant))
         mode = encoding.wanted(known, reasons="gen" in encoder.spaces)
         target = stack.enter_context(create_index(address, encoder.fingerprint, kept, store_reasoning))
         try:
@@ -211,14 +217,14 @@ def _ingest(
         except KeyboardInterrupt:
             typer.echo("interrupted: what was written stays; the same command goes on from there", err=True)
             raise typer.Exit(130) from None
-        info = target.info()
+        info, had = target.info(), encoder.info() if isinstance(encoder, CachedEncoder) else None
         where = address.options(info.location)
-        again = _command("index", "--retry-failed", *where, *_options(encoding, options["segment_s"]))
-        typer.echo(ingest_report(report, info, _command("info", "--failures", *where), again))
+        again = _command("index", "--retry-failed", *where, *_options(encoding, options["segment_s"], cache))
+        typer.echo(ingest_report(report, info, _command("info", "--failures", *where), again, had))
     return report.ok
 
 
-def _options(encoding: _Encoding, segment_s: float) -> list[str]:
+def _options(encoding: _Encoding, segment_s: float, cache: Path | None) -> list[str]:
     """Returns the flags without which failed documents would be read or encoded otherwise."""
     said = {
         "--model": encoding.model,
@@ -226,6 +232,7 @@ def _options(encoding: _Encoding, segment_s: float) -> list[str]:
         "--think": encoding.think,
         "--mode": encoding.mode,
         "--batch-size": encoding.batch_size if encoding.batch_size != _BATCH_SIZE else None,
+        "--cache": cache,
         "--segment": f"{segment_s:g}" if segment_s != _SEGMENT_S else None,
     }
     return [word for flag, value in said.items() if value is not None for word in (flag, str(value))]

@@ -10,6 +10,7 @@ from ume_r1_rag.cli.screen import clean, columns, fit, pad, table, width
 from ume_r1_rag.types import ItemKind, Mode
 
 if TYPE_CHECKING:
+    from ume_r1_rag.cache import CacheInfo
     from ume_r1_rag.index import IndexInfo
     from ume_r1_rag.ingest import Estimate, Failure, FilePlan, IngestReport, Plan, Pruned
 
@@ -17,7 +18,9 @@ _MOST_REASONS = 10
 _MOST_FAILURES = 100
 
 
-def ingest_report(report: IngestReport, info: IndexInfo, listing: str, again: str) -> str:
+def ingest_report(
+    report: IngestReport, info: IndexInfo, listing: str, again: str, cache: CacheInfo | None = None
+) -> str:
     """Returns what an ingestion did.
 
     Args:
@@ -25,6 +28,7 @@ def ingest_report(report: IngestReport, info: IndexInfo, listing: str, again: st
         info: what the index holds now.
         listing: the command that lists the failures.
         again: the command that tries them again.
+        cache: what a cache had of it.
     """
     kinds, covered = _kinds(report.kinds), info.coverage
     replaced = f", {report.replaced} of them replaced" if report.replaced else ""
@@ -35,6 +39,9 @@ def ingest_report(report: IngestReport, info: IndexInfo, listing: str, again: st
     ]
     if report.unchanged:
         lines.append(f"unchanged  {report.unchanged} documents, left alone")
+    if cache is not None:
+        encoded = cache.misses + cache.uncached
+        lines.append(f"cache      had {cache.hits} of {cache.hits + encoded}")
     if report.removed:
         lines.append(f"removed    {report.removed} parts that their files no longer have")
     lines += _pruned(report.pruned)

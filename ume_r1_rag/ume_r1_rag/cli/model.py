@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,6 +17,8 @@ from ume_r1_rag.types import Encoder, Mode, Think
 if TYPE_CHECKING:
     from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
     from ume_r1_rag.template import Preset
+
+_CACHE_FILE = "embeddings.sqlite"
 
 _EXTRAS = {"train": ("matplotlib", "torch", "transformers", "yaml"), "bench": ("torch", "transformers")}
 """What an extra installs that the commands of a room import."""
@@ -105,6 +108,22 @@ def encoder_for(
     if preset is None and not foreign and "preset" in fingerprint:
         protocol = load_preset(fingerprint["preset"])
     return load_encoder(name, protocol, budget, revision, batch_size)
+
+
+@contextmanager
+def cached(encoder: Encoder, folder: Path | None, tenant: str | None = None) -> Iterator[Encoder]:
+    """Puts the cache in a folder before an encoder, for a tenant alone; without a folder nothing.
+
+    Raises:
+        CacheUnavailable: the file in the folder is damaged, no cache, or cannot be written.
+    """
+    if folder is None:
+        yield encoder
+        return
+    from ume_r1_rag.cache import CachedEncoder
+
+    with CachedEncoder(encoder, folder / _CACHE_FILE, tenant) as kept:
+        yield kept
 
 
 @contextmanager

@@ -103,6 +103,17 @@ StorageOption = Annotated[
     ),
 ]
 BatchOption = Annotated[int, typer.Option("--batch-size", min=1, help="Documents that are encoded together.")]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        file_okay=False,
+        envvar="UME_R1_CACHE",
+        help="Keep what is encoded in this folder, and take from there what was encoded before.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    CacheOption,
     CollectionOption,
     IndexModelOption,
     JsonOption,
@@ -28,9 +30,7 @@ from ume_r1_rag.retriever.options import GroupBy, SearchMode, SearchOptions
 
 if TYPE_CHECKING:
     from ume_r1_rag.cli.search_report import Question
-    from ume_r1_rag.index import QdrantIndex
     from ume_r1_rag.retriever import Retriever, SearchResult
-    from ume_r1_rag.types import Think
 
 EXAMPLES = """\b
 Examples:
@@ -127,6 +127,7 @@ def search(
         Path | None,
         typer.Option("--html", metavar="FILE", dir_okay=False, help="Also write a page with pictures."),
     ] = None,
+    cache: CacheOption = None,
     model: IndexModelOption = None,
     path: PathOption = None,
     url: UrlOption = None,
@@ -144,6 +145,7 @@ def search(
     """
     from ume_r1_rag.cli import search_input, search_report
     from ume_r1_rag.cli.store import open_index
+    from ume_r1_rag.retriever import Retriever
 
     if queries is not None and (query or image or video is not None):
         raise typer.BadParameter("--queries holds the questions: leave QUERY, --image and --video out")
@@ -169,12 +171,18 @@ def search(
     )
     # Words are found without any model.
     needs_model = mode != "text" and options.get("spaces") != ["text"]
-    with open_index(path, url, collection, tenant) as index:
-        retriever, name = _retriever(index, model, thinking, needs_model)
-        if lazy_gen and retriever.encoder is not None:
+    with open_index(path, url, collection, tenant) as index, ExitStack() as stack:
+        encoder, name = None, str(index.fingerprint.get("model", "-"))
+        if needs_model:
+            from ume_r1_rag.cli.model import cached, encoder_for
+
+            loaded = encoder_for(index.fingerprint, model, thinking)
+            encoder, name = stack.enter_context(cached(loaded, cache, tenant)), loaded.model
+        retriever = Retriever(encoder, index)
+        if lazy_gen and encoder is not None:
             from ume_r1_rag.ingest import Enricher
 
-            retriever.enricher = Enricher(retriever.encoder, index)
+            retriever.enricher = Enricher(encoder, index)
             options["lazy_gen"] = lazy_gen
         found = _search(retriever, asked, k, mode, options)
         about = f"{name}, {index.count()} documents in {collection}"
@@ -188,20 +196,6 @@ def search(
     typer.echo("\n\n\n".join(reports))
     if html is not None:
         typer.echo(f"\nwrote {clean(html)}")
-
-
-def _retriever(
-    index: QdrantIndex, model: str | None, think: Think | None, needs_model: bool
-) -> tuple[Retriever, str]:
-    """Returns the retriever, and the name of its model."""
-    from ume_r1_rag.retriever import Retriever
-
-    if not needs_model:
-        return Retriever(None, index), str(index.fingerprint.get("model", "-"))
-    from ume_r1_rag.cli.model import encoder_for
-
-    encoder = encoder_for(index.fingerprint, model, think)
-    return Retriever(encoder, index), encoder.model
 
 
 def _search(
