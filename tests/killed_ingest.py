@@ -142,7 +142,7 @@ def check(index_path: Path, expected: dict[str, Document], acknowledged: set[str
         return ["acknowledged without an index"] if acknowledged else []
     encoder, wrong = Encoder(), list[str]()
     with QdrantIndex(index_path, fingerprint=encoder.fingerprint) as index:
-        records = index.client.scroll(index.physical, limit=10_000, with_vectors=True)[0]
+        records = index.share_client().scroll(index.physical, limit=10_000, with_vectors=True)[0]
         stored = {record.payload["ume_key"]: record for record in records}
         if len(stored) != len(records):
             wrong.append("a document is stored twice")

@@ -50,7 +50,7 @@ class Store:
     def clear(self):
         """Deletes all that was made, where it would stay."""
         if self.kind == "server" and self.indexes:
-            client = self.indexes[0].client
+            client = self.indexes[0].share_client()
             for one in client.get_collections().collections:
                 if one.name.startswith(self.prefix):
                     client.delete_collection(one.name)

@@ -221,7 +221,7 @@ def test_a_first_version_without_its_name_is_named_by_the_next_writer(tmp_path, 
     with QdrantIndex(tmp_path, fingerprint=FINGERPRINT) as index:
         assert index.physical == "ume_r1--1"
         built(index)
-        index.client.update_collection_aliases([delete_alias("ume_r1")])
+        index.share_client().update_collection_aliases([delete_alias("ume_r1")])
     with pytest.raises(IndexMismatch, match="which of ume_r1--1, ume_r1--2"):
         QdrantIndex(tmp_path, fingerprint=FINGERPRINT)
 

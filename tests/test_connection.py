@@ -166,7 +166,7 @@ def test_a_shared_client_stays_open():
 
     client = QdrantClient(":memory:")
     with QdrantIndex(client=client, fingerprint=FINGERPRINT) as index:
-        assert index.client is client
+        assert index.share_client() is client
         assert index.info().location == ":memory:"
     assert client.collection_exists("ume_r1")
     client.close()
@@ -245,18 +245,18 @@ def test_an_index_that_is_forgotten_frees_its_folder(tmp_path):
 async def test_an_embedded_client_serves_an_event_loop(tmp_path):
     index = QdrantIndex(tmp_path, fingerprint=FINGERPRINT)
     index.upsert(*zip(*CORPUS, strict=True))
-    assert index.aclient is index.aclient
-    counts = await asyncio.gather(*(index.aclient.count(index.collection) for _ in range(8)))
+    assert index.share_aclient() is index.share_aclient()
+    counts = await asyncio.gather(*(index.share_aclient().count(index.collection) for _ in range(8)))
     assert {found.count for found in counts} == {4}
     entered = threading.Event()
     with index._connection.use():
         # While a thread holds the client, the loop goes on and the call waits.
-        waiting = asyncio.ensure_future(index.aclient.get_collections())
+        waiting = asyncio.ensure_future(index.share_aclient().get_collections())
         waiting.add_done_callback(lambda _: entered.set())
         await asyncio.sleep(0.1)
         assert not entered.is_set()
     assert {one.name for one in (await waiting).collections} == {"ume_r1--1"}
-    assert index.aclient.init_options["path"] == str(tmp_path)
+    assert index.share_aclient().init_options["path"] == str(tmp_path)
     await index.aclose()
     with QdrantIndex(tmp_path) as again:
         assert again.count() == 4

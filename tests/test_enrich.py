@@ -47,7 +47,7 @@ def index(encoder, folder):
 
 def snapshot(index):
     """Everything that is stored, vectors included."""
-    records, _ = index.client.scroll(index.physical, limit=1000, with_vectors=True)
+    records, _ = index.share_client().scroll(index.physical, limit=1000, with_vectors=True)
     return {str(record.id): (record.payload, record.vector) for record in records}
 
 
@@ -185,9 +185,7 @@ def test_a_document_that_changes_in_the_index_meanwhile_is_left_alone(index, enc
 
 def test_only_the_tenants_own_documents_are_enriched(encoder, folder):
     with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as nobodys:
-        ours, theirs = (
-            QdrantIndex(client=nobodys.client, fingerprint=encoder.fingerprint, tenant=t) for t in "ab"
-        )
+        ours, theirs = (nobodys.for_tenant(t) for t in "ab")
         for index in (nobodys, ours, theirs):
             ingest(encoder, index, folder / "apple.txt", "disc")
         assert enrich(encoder, ours).points == 1

@@ -54,7 +54,7 @@ def test_nothing_is_made_before_something_fails(tmp_path, index, encoder):
     (tmp_path / "good.txt").write_text("good")
     ingest(encoder, index, tmp_path)
     assert list(DeadLetters(index)) == []
-    assert not any("failures" in one.name for one in index.client.get_collections().collections)
+    assert not any("failures" in one.name for one in index.share_client().get_collections().collections)
 
 
 def test_success_strikes_out(tmp_path, index, encoder):
@@ -168,8 +168,8 @@ def test_a_file_that_is_gone_fails_until_it_is_pruned(tmp_path, index, encoder):
 def test_failures_keep_to_their_tenant(tmp_path, encoder):
     (tmp_path / "bad.png").write_bytes(b"rubbish")
     with QdrantIndex(":memory:", fingerprint=encoder.fingerprint, tenant="a") as mine:
-        others = QdrantIndex(client=mine.client, fingerprint=encoder.fingerprint, tenant="b")
-        nobodys = QdrantIndex(client=mine.client, fingerprint=encoder.fingerprint)
+        others = mine.for_tenant("b")
+        nobodys = mine.for_tenant(None)
         ingest(encoder, mine, tmp_path)
         assert (set(listed(mine)), listed(others), listed(nobodys)) == ({"bad.png"}, {}, {})
         assert ingest(encoder, others, retry_failed=True).failed == 0

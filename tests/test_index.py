@@ -273,7 +273,7 @@ def test_langchain_reads_our_collection(index):
             return [self.embed_query(text) for text in texts]
 
     store = langchain_qdrant.QdrantVectorStore(
-        client=index.client,
+        client=index.share_client(),
         collection_name=index.collection,
         embedding=Words(),
         vector_name="disc",
@@ -356,7 +356,7 @@ def test_a_half_written_point_counts_as_lacking(index):
     from qdrant_client import models
 
     vectors = models.PointVectors(id=id, vector={"gen": [1.0, 0.0, 0.0, 0.0]})
-    index.client.update_vectors(index.collection, points=[vectors])
+    index.share_client().update_vectors(index.collection, points=[vectors])
     assert index.coverage()["gen"] == 4
     assert [hit.id for hit in index.lacking("gen")] == [id]
 

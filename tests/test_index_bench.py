@@ -66,7 +66,8 @@ def test_both_sides_find_the_same(both, kind):
 def test_both_sides_store_the_same(both):
     ours = both["ours"]._index
     mine = {
-        record.id: record for record in ours.client.scroll(ours.physical, limit=500, with_vectors=True)[0]
+        record.id: record
+        for record in ours.share_client().scroll(ours.physical, limit=500, with_vectors=True)[0]
     }
     theirs = {one.id: one for one in both["plain"].client.scroll(NAME, limit=500, with_vectors=True)[0]}
     assert mine.keys() == theirs.keys()

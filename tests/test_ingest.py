@@ -244,7 +244,7 @@ def test_another_encoders_vectors_do_not_count_as_up_to_date(folder, make_encode
         stored = index.stored([hit.key])[hit.key]
         assert (stored.fingerprint, stored.gen_fingerprint) == (digest(encoder.fingerprint),) * 2
         for field in ("ume_fingerprint", "ume_gen_fingerprint"):
-            index.client.set_payload(index.physical, {field: "of another"}, points=[hit.id])
+            index.share_client().set_payload(index.physical, {field: "of another"}, points=[hit.id])
             assert ingest(encoder, index, folder / "a.png").replaced == 1
         assert ingest(encoder, index, folder / "a.png").unchanged == 1
 
@@ -463,7 +463,7 @@ def test_a_report_holds_a_bounded_number_of_failures_and_reasons(tmp_path, index
 
 def test_a_tenants_files_are_its_own(folder, encoder):
     with QdrantIndex(":memory:", fingerprint=encoder.fingerprint, tenant="a") as mine:
-        others = QdrantIndex(client=mine.client, fingerprint=encoder.fingerprint, tenant="b")
+        others = mine.for_tenant("b")
         (folder / "bad.png").write_bytes(b"rubbish")
         assert ingest(encoder, mine, folder).indexed == 7
         assert others.count() == 0

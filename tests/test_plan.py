@@ -37,9 +37,9 @@ def contents(index):
     return {
         one.name: sorted(
             (str(point.id), str(sorted(point.payload.items())))
-            for point in index.client.scroll(one.name, limit=10_000)[0]
+            for point in index.share_client().scroll(one.name, limit=10_000)[0]
         )
-        for one in index.client.get_collections().collections
+        for one in index.share_client().get_collections().collections
     }
 
 

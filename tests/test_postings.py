@@ -5,6 +5,7 @@ import random
 import pytest
 from points import FINGERPRINT, document, embedding, unit
 
+from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.index import QdrantIndex, postings, sparse
 from ume_r1_rag.index.payload import point_id
 from ume_r1_rag.index.postings import Postings
@@ -104,6 +105,21 @@ def test_a_foreign_owner_is_nobodys_key_to_a_tenants_words(tmp_path, foreign):
         assert index._connection.postings
 
 
+def test_a_view_for_another_tenant_takes_nothing_away():
+    with QdrantIndex(":memory:", fingerprint=FINGERPRINT) as index:
+        index.upsert([document("a", text="apple")], [embedding((1, 0, 0, 0))])
+        index.nearest("apple", "text")
+        after = index.build_next({**FINGERPRINT, "weights": "f" * 8})
+        own = after.for_tenant("acme")
+        assert (own.physical, own.tenant, own.storage) == (after.physical, "acme", after.storage)
+        own.upsert([document("a", text="apple")], [embedding((1, 0, 0, 0))])
+        assert list(own.nearest("apple", "text")) == [point_id("a", "acme")]
+        assert (index.count(), after.count(), index.for_tenant("acme").count()) == (1, 0, 0)
+        assert index._connection.postings.keys() == {"ume_r1--1", "ume_r1--2"}
+        with pytest.raises(ConfigError, match="names no tenant"):
+            index.for_tenant(" ")
+
+
 def test_whoever_takes_the_client_gets_the_stores_own_answers():
     from qdrant_client import models
 
@@ -111,7 +127,7 @@ def test_whoever_takes_the_client_gets_the_stores_own_answers():
         index.upsert([document("a", text="apple")], [embedding((1, 0, 0, 0))])
         assert len(index.nearest("apple", "text")) == 1
         assert index._connection.postings
-        client = index.client
+        client = index.share_client()
         assert index._connection.postings is None
         client.upsert(index.collection, [models.PointStruct(id=point_id("a"), vector={}, payload={})])
         assert index.nearest("apple", "text") == {}
@@ -122,7 +138,7 @@ async def test_so_does_whoever_takes_the_async_client():
     with QdrantIndex(":memory:", fingerprint=FINGERPRINT) as index:
         index.upsert([document("a", text="apple")], [embedding((1, 0, 0, 0))])
         assert len(index.nearest("apple", "text")) == 1
-        await index.aclient.delete(index.collection, [point_id("a")])
+        await index.share_aclient().delete(index.collection, [point_id("a")])
         assert index.nearest("apple", "text") == {}
 
 

@@ -188,8 +188,8 @@ def test_pruning_keeps_to_its_tenant(tmp_path, encoder):
     for name in ("x.txt", "y.txt"):
         (tmp_path / name).write_text(name)
     with QdrantIndex(":memory:", fingerprint=encoder.fingerprint, tenant="a") as mine:
-        others = QdrantIndex(client=mine.client, fingerprint=encoder.fingerprint, tenant="b")
-        nobodys = QdrantIndex(client=mine.client, fingerprint=encoder.fingerprint)
+        others = mine.for_tenant("b")
+        nobodys = mine.for_tenant(None)
         for one in (mine, others, nobodys):
             ingest(encoder, one, tmp_path, "disc")
         (tmp_path / "x.txt").unlink()

@@ -247,19 +247,19 @@ def test_all_tenants_are_carried_over_and_kept_apart(old, new, folder, monkeypat
     with QdrantIndex(":memory:", fingerprint=old.fingerprint) as index:
         parts = {"a": "apple.txt", "b": "bread.txt", None: "cedar.txt"}
         for tenant, name in parts.items():
-            own = QdrantIndex(client=index.client, fingerprint=old.fingerprint, tenant=tenant)
+            own = index.for_tenant(tenant)
             ingest(old, own, [folder / name, folder / "delta.txt"], "both")
         (folder / "apple.txt").unlink()
         report = reindex(index, new)
         assert (report.written, report.missing, report.tenants) == (5, 1, (None, "a", "b"))
         index.swap(index.build_next(new.fingerprint))
         for tenant, name in parts.items():
-            own = QdrantIndex(client=index.client, tenant=tenant)
+            own = index.for_tenant(tenant)
             expected = {"delta.txt"} if tenant == "a" else {name, "delta.txt"}
             assert {hit.payload["ume_title"] for hit in own.scroll()} == expected
             assert {hit.payload.get("ume_tenant") for hit in own.scroll()} == {tenant}
         with pytest.raises(ConfigError, match="without tenant"):
-            reindex(QdrantIndex(client=index.client, tenant="a"), new)
+            reindex(index.for_tenant("a"), new)
 
 
 def test_rolling_back_brings_the_old_version_and_its_gen_back(index, old, new):

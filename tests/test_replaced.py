@@ -21,7 +21,7 @@ def write(path, version):
 
 
 def vectors(index):
-    found, _ = index.client.scroll(index.physical, limit=99, with_vectors=True)
+    found, _ = index.share_client().scroll(index.physical, limit=99, with_vectors=True)
     return {point.payload["ume_key"]: (point.payload["ume_content_hash"], point.vector) for point in found}
 
 

@@ -32,7 +32,7 @@ def test_a_collection_is_made_once_and_found_again(store):
     assert info.embedded == (store.kind == "embedded")
     assert info.coverage == {"disc": 3, "gen": 3, "text": 4}
     # By its name it is found by those, too, who know nothing of versions.
-    assert found.client.count(found.collection).count == 4
+    assert found.share_client().count(found.collection).count == 4
     with pytest.raises(ConfigError, match="no collection"):
         store.open("absent")
 

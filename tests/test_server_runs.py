@@ -37,7 +37,7 @@ def test_versions_are_built_swapped_rolled_back_and_dropped(store):
     index.swap(after)
     assert (index.physical, keys(index.scroll())) == (second, ["new"])
     assert keys(store.open(fingerprint=NEXT).scroll()) == ["new"]
-    assert index.client.count(index.collection).count == 1
+    assert index.share_client().count(index.collection).count == 1
     assert index.rollback() == first
     assert store.open().count() == 4
     assert [(v.live, v.retired) for v in index.versions()] == [(True, False), (False, True)]
@@ -73,7 +73,7 @@ def test_bulk_defers_the_graph_and_takes_it_up_again(store):
     index = store.open(fingerprint=FINGERPRINT)
 
     def threshold():
-        return index.client.get_collection(index.physical).config.optimizer_config.indexing_threshold
+        return index.share_client().get_collection(index.physical).config.optimizer_config.indexing_threshold
 
     own = threshold()
     remote = store.kind != "embedded"
@@ -90,7 +90,7 @@ def test_bulk_defers_the_graph_and_takes_it_up_again(store):
         with store.open().bulk():
             assert threshold() == 0
         assert (index.info().deferred, threshold()) == (False, own)
-        assert DEFERRED not in index.client.get_collection(index.physical).config.metadata
+        assert DEFERRED not in index.share_client().get_collection(index.physical).config.metadata
         killed.__exit__(None, None, None)
 
 
@@ -103,7 +103,7 @@ def test_storage_is_recorded_and_a_server_is_told(store):
     searching = Storage(**{**storage.to_metadata(), "rescore": False, "hnsw_ef": 99})
     assert store.open(storage=searching).storage.hnsw_ef == 99
     assert keys(store.open(storage=searching).search(unit(1, 0, 0, 0), "disc", 1)) == ["a.png"]
-    config = index.client.get_collection(index.physical)
+    config = index.share_client().get_collection(index.physical)
     params = config.config.params.vectors["disc"]
     if store.kind == "embedded":
         assert (params.datatype, params.quantization_config, config.payload_schema) == (None, None, {})
@@ -155,7 +155,7 @@ async def test_an_event_loop_is_served(store, make_encoder):
     encoder = make_encoder()
     index = store.open(fingerprint=encoder.fingerprint)
     index.upsert([document("apple"), page(1)], encoder.encode_document(["apple", "pear"], mode="both"))
-    counts = await asyncio.gather(*(index.aclient.count(index.collection) for _ in range(4)))
+    counts = await asyncio.gather(*(index.share_aclient().count(index.collection) for _ in range(4)))
     assert {found.count for found in counts} == {2}
     results = await asyncio.gather(
         *(Retriever(encoder, index).asearch(word, 1, "fused") for word in ("apple", "pear"))

@@ -14,7 +14,7 @@ def index(tmp_path):
 
 
 def names(index):
-    return {one.name for one in index.client.get_collections().collections}
+    return {one.name for one in index.share_client().get_collections().collections}
 
 
 def test_records_are_kept_by_key(index, tmp_path):

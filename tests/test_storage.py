@@ -58,7 +58,7 @@ def serve(monkeypatch):
 def test_a_server_is_told_how_to_store(serve):
     from qdrant_client import models
 
-    client = serve(storage=SMALL).client
+    client = serve(storage=SMALL).share_client()
     (asked,) = client.asked("create_collection")
     assert asked["shard_number"] == 6
     assert asked["replication_factor"] == 2
@@ -82,14 +82,14 @@ def test_a_server_is_told_how_to_store(serve):
 
 
 def test_by_default_a_server_decides(serve):
-    (asked,) = serve().client.asked("create_collection")
+    (asked,) = serve().share_client().asked("create_collection")
     for params in asked["vectors_config"].values():
         assert params.model_dump(exclude_none=True).keys() == {"size", "distance"}
     assert asked["shard_number"] is asked["replication_factor"] is None
 
 
 def test_binary_quantization_is_passed_on(serve):
-    (asked,) = serve(storage=Storage(quantization="binary")).client.asked("create_collection")
+    (asked,) = serve(storage=Storage(quantization="binary")).share_client().asked("create_collection")
     assert asked["vectors_config"]["gen"].quantization_config.binary.always_ram is True
 
 
@@ -101,9 +101,9 @@ def test_searches_rescore_and_exact_ones_go_round_the_small_copy(serve):
     index.nearest_groups(query, "disc")
     index.nearest_batch([(query, "disc"), ("pdf", "text")])
     index.scores(query, "disc", ids)
-    queried, exact = (one["search_params"] for one in index.client.asked("query_points"))
-    (grouped,) = index.client.asked("query_points_groups")
-    batch = next(args[1] for name, args, _ in index.client.calls if name == "query_batch_points")
+    queried, exact = (one["search_params"] for one in index.share_client().asked("query_points"))
+    (grouped,) = index.share_client().asked("query_points_groups")
+    batch = next(args[1] for name, args, _ in index.share_client().calls if name == "query_batch_points")
     for params in (queried, grouped["search_params"], batch[0].params):
         assert (params.hnsw_ef, params.quantization.rescore, params.quantization.oversampling) == (
             128,
@@ -187,10 +187,10 @@ def test_requests_stay_below_what_a_server_takes(serve, monkeypatch):
     index.upsert(
         [document(f"t{n}", metadata={"t": t}) for n, t in enumerate(texts)], [embedding((1, 0, 0, 0))] * 7
     )
-    sizes = [len(one["points"]) for one in index.client.asked("upsert")]
+    sizes = [len(one["points"]) for one in index.share_client().asked("upsert")]
     assert sum(sizes) == index.count() == 7
     assert len(sizes) > 2
-    for asked in index.client.asked("upsert"):
+    for asked in index.share_client().asked("upsert"):
         sent = json.dumps(
             {"points": [point.model_dump(mode="json") for point in asked["points"]]}, ensure_ascii=False
         )
@@ -216,7 +216,7 @@ def test_a_point_is_never_larger_than_it_is_held_to_be():
 
 def test_bulk_defers_the_graph_and_restores_it(serve):
     index = serve()
-    client = index.client
+    client = index.share_client()
     before = client.get_collection(index.physical).config.optimizer_config.indexing_threshold
 
     def told():
@@ -253,7 +253,7 @@ def test_a_server_replaces_a_point_only_if_it_is_what_was_read(serve):
     index = serve()
     index.upsert([document("a", content_hash="h")], [embedding((1, 0, 0, 0), fingerprint="f")])
     index.write_gen([(index.stored(["a"])["a"], embedding(gen=(0, 1, 0, 0), fingerprint="f"))])
-    asked = index.client.asked("upsert")[-1]
+    asked = index.share_client().asked("upsert")[-1]
     assert asked["update_mode"] == "update_only"
     assert "'h'" in repr(asked["update_filter"])
     assert "ume_tenant" in repr(asked["update_filter"])

@@ -178,7 +178,7 @@ def test_a_document_cannot_write_itself_elsewhere(tenants):
 
 def test_an_unchanged_document_takes_nothing_from_others(tenants):
     """A vector that is kept from an earlier version is one's own, though key, hash and encoder agree."""
-    fresh = QdrantIndex(client=tenants[MINE].client, fingerprint=FINGERPRINT, tenant="new")
+    fresh = tenants[MINE].for_tenant("new")
     fresh.upsert([document("a", content_hash="h-a")], [embedding((1, 0, 0, 0), fingerprint="f")])
     assert fresh.coverage() == {"disc": 1, "gen": 0, "text": 1}
     assert "ume_reasoning" not in fresh.retrieve(["a"])[0].payload

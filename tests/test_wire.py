@@ -148,7 +148,7 @@ def test_failures_over_grpc_are_our_errors(qdrant_app, grpc_client):
         assert "a key" not in str(caught.value)
         qdrant_app.api_key = None
         assert index.count() == 4
-        index.client.delete_collection(index.physical)
+        index.share_client().delete_collection(index.physical)
         with pytest.raises(IndexUnavailable, match="not found"):
             index.count()
 

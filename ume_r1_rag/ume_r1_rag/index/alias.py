@@ -171,7 +171,7 @@ def tenants(client: QdrantClient, physical: str) -> set[str]:
     if len(hits) > MOST_TENANTS:
         raise ConfigError(
             f"{physical!r} has documents of more than {MOST_TENANTS} tenants, too many to be listed and "
-            "taken to another version: delete those of tenants that are gone, or keep them in several collections"
+            "taken to another version: delete those of tenants that are gone, or keep several collections"
         )
     return {str(hit.value) for hit in hits}
 

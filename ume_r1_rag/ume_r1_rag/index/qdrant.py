@@ -147,12 +147,20 @@ class QdrantIndex(Writing):
             self.close()
             raise
 
-    @property
-    def aclient(self) -> AsyncQdrantClient | ThreadedClient:
-        """The client for an event loop, e.g. for a framework's store.
+    def share_client(self) -> QdrantClient:
+        """Returns the client, e.g. for a framework's store; it knows nothing of tenants.
 
-        Embedded it is the one client in threads, as a folder admits no second one; on a server it is a
-        client of its own, which :meth:`aclose` closes.
+        Whoever has it may write through it. Words are therefore searched by the store alone from then on, by
+        all indexes over this client and for as long as it is open, which takes longer in an embedded
+        collection. For another tenant's view there is :meth:`for_tenant`, which costs nothing of the kind.
+        """
+        return self._connection.expose()
+
+    def share_aclient(self) -> AsyncQdrantClient | ThreadedClient:
+        """Returns a client for an event loop, the same one each time; see :meth:`share_client`.
+
+        Embedded it is the one client in threads, as a folder admits no second one, with the same effect; on
+        a server it is a client of its own, which :meth:`aclose` closes.
         """
         if self._aclient is None:
             self._aclient = self._async_client()
@@ -323,7 +331,7 @@ class QdrantIndex(Writing):
         self._finalizer()
 
     async def aclose(self) -> None:
-        """``close`` for those who used :attr:`aclient`."""
+        """``close`` for those who used :meth:`share_aclient`."""
         if self._aclient is not None:
             await self._aclient.close()
             self._aclient = None

@@ -42,11 +42,7 @@ class Scope:
 
     @property
     def client(self) -> QdrantClient:
-        """The client, e.g. to share with a framework's store; it knows nothing of tenants.
-
-        Whoever has it may write through it. Words are therefore searched by the store alone from then on,
-        which takes longer in an embedded collection.
-        """
+        """What :meth:`QdrantIndex.share_client` returns, with the same effect."""
         return self._connection.expose()
 
     @property
