@@ -82,7 +82,7 @@ def test_index_tells_what_it_did(files, place, encoder):
     assert first.startswith("indexed    6 documents in ")
     assert first.endswith(": page 2, image 1, text 3")
     assert second.endswith("which now holds 6: 6 with disc, 6 with gen")
-    assert others == ["skipped    1 files", "  unknown extension '.bin': 1"]
+    assert others == ["skipped    1 file", "  unknown extension '.bin': 1"]
     assert stored(place) == ALL
 
     (files / "a.png").unlink()
@@ -92,8 +92,8 @@ def test_index_tells_what_it_did(files, place, encoder):
     assert lines[0].endswith(": page 1, text 1, 2 of them replaced")
     assert lines[2:5] == [
         "unchanged  2 documents, left alone",
-        "removed    1 parts that their files no longer have",
-        "pruned     1 documents whose files are gone",
+        "removed    1 part that files no longer have",
+        "pruned     1 document of files that are gone",
     ]
     assert stored(place) == ["b.pdf1", "sub/0.txt", "sub/1.txt", "sub/2.txt"]
 
@@ -113,7 +113,7 @@ def test_a_dry_run_loads_and_writes_nothing(files, place, encoder):
     assert lines[0].split() == ["1", "replaced,", "1", "removed", "b.pdf"]
     assert "would index  0 new and 1 replaced documents: page 1" in lines
     assert "unchanged    3" in lines
-    assert "pruned     1 documents whose files are gone" in lines
+    assert "pruned     1 document of files that are gone" in lines
     assert encoder.loads == 1
     assert stored(place) == ALL
 
@@ -170,7 +170,7 @@ def test_failures_are_listed_and_tried_again(files, place, encoder):
     encoder.calls.clear()
     done = run("index", "--retry-failed", "-p", place)
     assert done.exit_code == 1
-    assert done.stdout.startswith("indexed    1 documents")
+    assert done.stdout.startswith("indexed    1 document in ")
     assert sum(number for *_, number in encoder.calls) == 1
     (files / "evil\x1b[2J.png").unlink()
     assert run("index", files, "--prune", "-p", place).exit_code == 0
@@ -285,7 +285,7 @@ def test_the_remedy_can_be_copied(tmp_path, files, encoder):
     assert shlex.split(again) == ["index", "--retry-failed", *where, *asked]
     assert "broken.png" in run(*shlex.split(listing)).stdout
     Image.new("RGB", (9, 9)).save(files / "broken.png")
-    assert run(*shlex.split(again)).stdout.startswith("indexed    1 document")
+    assert run(*shlex.split(again)).stdout.startswith("indexed    1 document in ")
     assert run(*shlex.split(listing)).stdout == "no failures\n"
 
 

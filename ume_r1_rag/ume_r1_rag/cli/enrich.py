@@ -127,11 +127,11 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _report(report: EnrichReport) -> str:
-    from ume_r1_rag.cli.index_report import failed_lines
+    from ume_r1_rag.cli.index_report import counted, failed_lines
 
     rate = report.written / report.seconds if report.seconds else 0.0
     lines = [
-        f"enriched   {report.written} documents in {report.seconds:.1f} s, {rate:.2f} a second",
+        f"enriched   {counted(report.written, 'document')} in {report.seconds:.1f} s, {rate:.2f} a second",
         f"gen        {report.covered} of {report.points} documents now have it",
         f"stopped    {_ENDS[report.stopped]}",
     ]
@@ -139,5 +139,5 @@ def _report(report: EnrichReport) -> str:
         lines.append(f"outdated   {report.outdated} changed in the index meanwhile, and were left alone")
     if report.flagged:
         issues = ", ".join(f"{issue} {count}" for issue, count in sorted(report.flagged.items()))
-        lines.append(f"flagged    {sum(report.flagged.values())} generations: {issues}")
+        lines.append(f"flagged    {counted(sum(report.flagged.values()), 'generation')}: {issues}")
     return "\n".join(lines + failed_lines(report.failed, report.failures))

@@ -34,20 +34,20 @@ def ingest_report(
     replaced = f", {report.replaced} of them replaced" if report.replaced else ""
     held = f"{info.points}: {covered['disc']} with disc, {covered['gen']} with gen"
     lines = [
-        f"indexed    {report.indexed} documents in {report.seconds:.1f} s{kinds}{replaced}",
+        f"indexed    {counted(report.indexed, 'document')} in {report.seconds:.1f} s{kinds}{replaced}",
         f"into       {clean(info.collection)} in {clean(info.location)}, which now holds {held}",
     ]
     if report.unchanged:
-        lines.append(f"unchanged  {report.unchanged} documents, left alone")
+        lines.append(f"unchanged  {counted(report.unchanged, 'document')}, left alone")
     if cache is not None:
         encoded = cache.misses + cache.uncached
         lines.append(f"cache      had {cache.hits} of {cache.hits + encoded}")
     if report.removed:
-        lines.append(f"removed    {report.removed} parts that their files no longer have")
+        lines.append(f"removed    {counted(report.removed, 'part')} that files no longer have")
     lines += _pruned(report.pruned)
     if report.flagged:
         issues = ", ".join(f"{issue} {count}" for issue, count in sorted(report.flagged.items()))
-        lines.append(f"flagged    {sum(report.flagged.values())} generations: {issues}")
+        lines.append(f"flagged    {counted(sum(report.flagged.values()), 'generation')}: {issues}")
     lines += _skipped(report.skipped)
     lines += failed_lines(report.failed, report.failures)
     if report.failed:
@@ -70,7 +70,7 @@ def plan_report(found: Plan, collection: str, *, new_collection: bool) -> str:
         f"unchanged    {found.unchanged}",
     ]
     if found.removed:
-        lines.append(f"removed      {found.removed} parts that their files no longer have")
+        lines.append(f"removed      {counted(found.removed, 'part')} that files no longer have")
     lines += _pruned(found.pruned)
     lines += _skipped(found.skipped)
     lines += failed_lines(found.failed, found.failures)
@@ -84,17 +84,17 @@ def estimate_report(found: Estimate, mode: Mode) -> str:
     sampled = sum(found.sampled.values())
     rows = {
         "documents": f"{total}{_kinds(found.items)}",
-        "left alone": f"{found.unchanged} unchanged, {found.skipped} files of other kinds",
+        "left alone": f"{found.unchanged} unchanged, {counted(found.skipped, 'file')} of other kinds",
         "tokens": f"{found.visual_tokens} visual",
         "time": f"{_duration(found.seconds)} ({found.hours:.2f} hours) for mode {mode}, as busy as it is now",
         "of that": f"reading {_duration(found.read_s)}, encoding {_duration(found.encode_s)}, writing "
         f"{_duration(found.write_s)}, side by side",
         "size": f"{_bytes(found.bytes)} on disk",
-        "sample": f"{sampled} documents{_kinds(found.sampled)}",
+        "sample": f"{counted(sampled, 'document')}{_kinds(found.sampled)}",
     }
     lines = [f"{name:<11} {text}" for name, text in rows.items()]
     if found.failed:
-        lines.append(f"{'failed':<11} {found.failed} files cannot be opened")
+        lines.append(f"{'failed':<11} {counted(found.failed, 'file')} cannot be opened")
     if found.sample_failures:
         lines += failed_lines(len(found.sample_failures), found.sample_failures, "of the sample")
     lines.append("nothing was written")
@@ -122,18 +122,23 @@ def failed_lines(count: int, failures: Sequence[Failure], where: str = "") -> li
     return lines
 
 
+def counted(count: int, noun: str) -> str:
+    """Returns a number of things: 1 file, 2 files."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def _skipped(reasons: Mapping[str, int]) -> list[str]:
     if not reasons:
         return []
-    counted = Counter(reasons)
-    lines = [f"skipped    {counted.total()} files"]
-    return lines + [f"  {clean(reason)}: {count}" for reason, count in counted.most_common(_MOST_REASONS)]
+    by_reason = Counter(reasons)
+    lines = [f"skipped    {counted(by_reason.total(), 'file')}"]
+    return lines + [f"  {clean(reason)}: {count}" for reason, count in by_reason.most_common(_MOST_REASONS)]
 
 
 def _pruned(pruned: Pruned | None) -> list[str]:
     if pruned is None:
         return []
-    lines = [f"pruned     {pruned.points} documents whose files are gone"]
+    lines = [f"pruned     {counted(pruned.points, 'document')} of files that are gone"]
     return lines + [f"  kept {count}: {clean(reason)}" for reason, count in pruned.kept.items()]
 
 
