@@ -281,11 +281,10 @@ class Searching(Reading):
             # Embedded search is exact anyway, and warns when told so.
             return None if self._connection.embedded else self.storage.search_params(exact)
         mine = self.where(None)
-        corpus = getattr(models, "IdfCorpusParams", None)  # qdrant-client before 1.18 has none
-        if mine is None or corpus is None:
+        if mine is None:
             return None
         # How rare a word is among a tenant's own documents: others' must not show through the scores.
-        return models.SearchParams(idf=corpus(corpus=mine))
+        return models.SearchParams(idf=models.IdfCorpusParams(corpus=mine))
 
     def _vector(self, vector: Vector | Sequence[float]) -> list[float]:
         """Returns a checked vector as the client takes it."""
