@@ -288,7 +288,7 @@ def test_recipes_load_and_refuse_what_they_do_not_know(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nano"):
         load_recipe("other", data="d", output="o")
     whole = load_recipe("nano", data="d", output="o")
-    assert [whole.weights(step)["disc"] for step in (0, 800, whole.steps - 1)] == [0.0, 0.2, 0.6]
+    assert [whole.weights(step)["disc"] for step in (0, 800, whole.steps - 1)] == [0.0, 0.2, 0.3]
     with pytest.raises(ConfigError, match="phases"):
         load_recipe("nano", data="d", output="o", phases=[{"from": 0.5, "disc": 1, "gen": 1, "ce": 1}])
     with pytest.raises(ConfigError, match="temperature"):
