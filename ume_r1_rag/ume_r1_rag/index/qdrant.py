@@ -176,10 +176,6 @@ class QdrantIndex(Writing):
         """
         schema.check_fingerprint(self.fingerprint, fingerprint, self.collection, ignore)
 
-    def check_reasoning(self, store_reasoning: bool | None) -> None:
-        """Raises ``ConfigError`` unless the collection keeps reasonings so, or nothing is asked (None)."""
-        schema.check_reasoning(self.store_reasoning, store_reasoning, self.physical)
-
     def info(self) -> IndexInfo:
         """Returns what the index holds."""
         with self._connection.use():
@@ -358,7 +354,7 @@ class QdrantIndex(Writing):
         """Reads what a version says of itself, and checks it against what a writer says."""
         layout = schema.read(self._client.get_collection(physical), physical, dimension)
         layout = schema.with_storage(layout, storage, physical)
-        schema.check_reasoning(layout.store_reasoning, store_reasoning, physical)
+        schema.check_reasoning(layout, store_reasoning, physical)
         if fingerprint is not None:
             schema.check_fingerprint(layout.fingerprint, fingerprint, self.collection)
             schema.index_payload(self._connection, physical)

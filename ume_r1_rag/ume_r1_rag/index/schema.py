@@ -175,10 +175,10 @@ def with_storage(layout: Layout, given: Storage | None, name: str) -> Layout:
     return replace(layout, storage=given)
 
 
-def check_reasoning(stored: bool, given: bool | None, name: str) -> None:
+def check_reasoning(layout: Layout, given: bool | None, name: str) -> None:
     """Raises ``ConfigError`` if a caller would have reasonings kept otherwise than a collection does."""
-    if given is not None and given != stored:
-        does = "keeps" if stored else "leaves out"
+    if given is not None and given != layout.store_reasoning:
+        does = "keeps" if layout.store_reasoning else "leaves out"
         raise ConfigError(
             f"collection {name!r} {does} reasonings, of all its documents alike: leave store_reasoning= out, "
             f"or build the collection anew with store_reasoning={given}, e.g. with ume_r1_rag.ingest.reindex"

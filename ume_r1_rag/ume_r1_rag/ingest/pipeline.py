@@ -58,7 +58,6 @@ def ingest(
     prune: bool = False,
     force: bool = False,
     retry_failed: bool = False,
-    store_reasoning: bool | None = None,
     bulk: bool = False,
     progress: Callable[[Progress], None] | None = None,
     show_progress: bool = False,
@@ -82,14 +81,12 @@ def ingest(
         prune: afterwards delete what is in the index of files below ``paths`` that are gone.
         force: write everything again, unchanged or not.
         retry_failed: try only files in the list of failures: those below ``paths``, or all if none are given.
-        store_reasoning: what the index does with reasonings, for a caller who wants to be sure.
         bulk: build a server's search graph once, when all is written.
         progress: called in this thread after each window.
         show_progress: show a bar on standard error.
 
     Raises:
-        ConfigError: an option has an impossible value, the encoder lacks a space, or the index keeps
-            reasonings otherwise.
+        ConfigError: an option has an impossible value, or the encoder lacks a space.
         IndexMismatch: the index was written by another encoder.
     """
     given = as_paths(paths)
@@ -101,7 +98,6 @@ def ingest(
     if lacking := spaces - frozenset(encoder.spaces):
         raise ConfigError(f"mode={mode!r}: this encoder has no {', '.join(sorted(lacking))} vectors")
     index.check(encoder.fingerprint, ignore=())
-    index.check_reasoning(store_reasoning)
     reading = Reading.of(encoder, max_page_pixels, segment_s)
     letters = DeadLetters(index)
     wanted = Wanted(spaces, digest(encoder.fingerprint), force)
