@@ -20,7 +20,7 @@ from ume_r1_rag.cli.options import (
     budget,
 )
 from ume_r1_rag.cli.screen import clean
-from ume_r1_rag.types import Encoder, Mode
+from ume_r1_rag.types import Mode
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
@@ -69,6 +69,14 @@ def reindex(
     preset: PresetOption = "serving",
     batch_size: BatchOption = 16,
     storage: StorageOption = None,
+    store_reasoning: Annotated[
+        bool | None,
+        typer.Option(
+            "--reasoning/--no-reasoning",
+            help="Whether the new version stores reasonings, and finds by their words. Default: as before.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +117,7 @@ def reindex(
         return
     from ume_r1_rag.cli.interrupt import Interrupt
     from ume_r1_rag.cli.model import encoder_for, load_encoder
-    from ume_r1_rag.ingest import read_questions
+    from ume_r1_rag.ingest import read_questions, swap
     from ume_r1_rag.ingest import reindex as build
 
     kept, thinking = storage_of(storage), budget(think) or "full"
@@ -123,6 +131,7 @@ def reindex(
                     encoder,
                     mode,
                     storage=kept,
+                    store_reasoning=store_reasoning,
                     batch_size=batch_size,
                     stop=interrupt.asked,
                     show_progress=sys.stderr.isatty(),
@@ -133,29 +142,34 @@ def reindex(
         typer.echo(_report(report, index))
         if not report.complete:
             raise typer.Exit(130)
-        target = index.build_next(encoder.fingerprint, kept)
+        target = index.build_next(encoder.fingerprint, kept, store_reasoning)
         if questions:
             from ume_r1_rag.ingest import compare
             from ume_r1_rag.retriever import Retriever
 
-            before = encoder_for(index.fingerprint, model, None)
+            present = encoder_for(index.fingerprint, model, None)
             pair = [
-                Retriever(one, _seen_by(version, tenant))
-                for one, version in ((before, index), (encoder, target))
+                Retriever(one, version.for_tenant(tenant))
+                for one, version in ((present, index), (encoder, target))
             ]
             typer.echo(_comparison(compare(pair[0], pair[1], questions)))
-        _swap(index, target, encoder, report, yes=yes, allow_missing=allow_missing)
+        if _wanted(index, target, report, yes=yes, allow_missing=allow_missing):
+            before = clean(index.physical)
+            # What was indexed since the build, or while the user made up their mind, is taken over, too.
+            swap(
+                index,
+                encoder,
+                mode,
+                allow_missing=allow_missing,
+                storage=kept,
+                store_reasoning=store_reasoning,
+                batch_size=batch_size,
+            )
+            name, now = clean(encoder.fingerprint.get("model", "-")), clean(index.physical)
+            typer.echo(f"live       {clean(index.collection)} is {now} now, with model {name}")
+            typer.echo(f"           --rollback goes back to {before}, --drop-old deletes it")
     if report.missing:
         raise typer.Exit(1)
-
-
-def _seen_by(version: QdrantIndex, tenant: str | None) -> QdrantIndex:
-    if tenant is None:
-        return version
-    from ume_r1_rag.index import QdrantIndex
-
-    number = int(version.physical.rpartition("--")[2])
-    return QdrantIndex(client=version.client, collection=version.collection, tenant=tenant, version=number)
 
 
 def _report(report: ReindexReport, index: QdrantIndex) -> str:
@@ -199,33 +213,25 @@ def _comparison(found: Agreement) -> str:
     return "\n".join(lines)
 
 
-def _swap(
-    index: QdrantIndex,
-    target: QdrantIndex,
-    encoder: Encoder,
-    report: ReindexReport,
-    *,
-    yes: bool,
-    allow_missing: bool,
-) -> None:
-    """Makes the new version live, if the user wants it."""
-    name, before = clean(index.collection), clean(index.physical)
+def _wanted(
+    index: QdrantIndex, target: QdrantIndex, report: ReindexReport, *, yes: bool, allow_missing: bool
+) -> bool:
+    """Returns whether the user wants the new version to be live; says so if not."""
     if report.missing and not allow_missing:
         typer.echo(
             f"not swapped: {report.missing} documents would be missing; index them again first (or prune "
             "them), or give --allow-missing"
         )
-        return
+        return False
     if not yes and not sys.stdin.isatty():
         typer.echo(f"not swapped: the same command with --yes makes {clean(target.physical)} live")
-        return
-    if not yes and not typer.confirm(f"make {clean(target.physical)} live in place of {before}?"):
+        return False
+    if not yes and not typer.confirm(
+        f"make {clean(target.physical)} live in place of {clean(index.physical)}?"
+    ):
         typer.echo("not swapped")
-        return
-    index.swap(target)
-    model = clean(encoder.fingerprint.get("model", "-"))
-    typer.echo(f"live       {name} is {clean(index.physical)} now, with model {model}")
-    typer.echo(f"           --rollback goes back to {before}, --drop-old deletes it")
+        return False
+    return True
 
 
 def _roll_back(index: QdrantIndex) -> None:

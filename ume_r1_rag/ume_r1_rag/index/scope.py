@@ -41,11 +41,6 @@ class Scope:
         self._tenants_noted = False
 
     @property
-    def client(self) -> QdrantClient:
-        """What :meth:`QdrantIndex.share_client` returns, with the same effect."""
-        return self._connection.expose()
-
-    @property
     def _client(self) -> QdrantClient:
         """The client, for this package's own calls."""
         return self._connection.client
