@@ -399,6 +399,14 @@ def test_the_command_builds_compares_swaps_and_goes_back(command, tmp_path):
     assert live(command) == ("ume_r1--1", 1)
 
 
+def test_the_command_refuses_the_encoder_that_is_there(command, old, monkeypatch):
+    monkeypatch.setattr("ume_r1_rag.cli.model.load_encoder", lambda *_, **__: old)
+    refused = command("--to", "old", "--yes")
+    assert refused.exit_code == 1
+    assert "very encoder" in refused.stderr
+    assert live(command) == ("ume_r1--1", 1)
+
+
 def test_the_command_does_not_swap_what_lacks_documents_unless_told_to(command, folder):
     (folder / "apple.txt").unlink()
     done = command("--to", "new", "--yes")

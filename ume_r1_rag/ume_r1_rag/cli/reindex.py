@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +21,7 @@ from ume_r1_rag.cli.options import (
     budget,
 )
 from ume_r1_rag.cli.screen import clean
+from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.types import Mode
 
 if TYPE_CHECKING:
@@ -124,6 +126,7 @@ def reindex(
     questions = list(read_questions(queries)) if queries is not None else []
     with open_index(path, url, collection) as index:
         encoder = load_encoder(to, preset, thinking, batch_size=batch_size)
+        _refuse_the_same(index, encoder.fingerprint, anew=kept is not None or store_reasoning is not None)
         try:
             with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:
                 report = build(
@@ -170,6 +173,26 @@ def reindex(
             typer.echo(f"           --rollback goes back to {before}, --drop-old deletes it")
     if report.missing:
         raise typer.Exit(1)
+
+
+def _refuse_the_same(index: QdrantIndex, fingerprint: Mapping[str, Any], *, anew: bool) -> None:
+    """Refuses to replace vectors by the same ones, and to lose gen by it.
+
+    Args:
+        index: the live version.
+        fingerprint: the new encoder's.
+        anew: whether something else than the encoder is to change.
+
+    Raises:
+        ConfigError: nothing would change.
+    """
+    from ume_r1_rag.encoder.fingerprint import digest
+
+    if not anew and digest(fingerprint) == digest(index.fingerprint):
+        raise ConfigError(
+            f"collection {index.collection!r} was written with this very encoder: nothing is to be done. "
+            "For gen vectors that it lacks use `ume-r1 enrich`, for another storage add --storage"
+        )
 
 
 def _report(report: ReindexReport, index: QdrantIndex) -> str:
