@@ -214,7 +214,7 @@ def test_indexes_of_one_process_share_a_folder(tmp_path):
     one = QdrantIndex(tmp_path / "db", fingerprint=FINGERPRINT)
     (tmp_path / "link").symlink_to(tmp_path / "db")
     two = QdrantIndex(tmp_path / "link", collection="other", fingerprint=FINGERPRINT)
-    assert one.client is two.client
+    assert one.share_client() is two.share_client()
     two.upsert([document("a")], [embedding((1, 0, 0, 0))])
     one.close()
     one.close()
