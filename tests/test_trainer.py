@@ -22,6 +22,7 @@ from ume_r1_trainer.muon import orthogonalize
 from ume_r1_trainer.optimizer import lr_factor
 from ume_r1_trainer.records import RecordError, RecordFile, parse_pair
 from ume_r1_trainer.sampler import SourceSampler
+from ume_r1_trainer.scheduled import in_own_words
 from ume_r1_trainer.sft import Sft, same_targets
 
 COLOURS = ("red", "green", "blue", "black")
@@ -68,7 +69,7 @@ def config(records: Path, output: Path, **options: object) -> SftConfig:
         batch_size=8,
         phases=[
             {"from": 0.0, "disc": 0.0, "gen": 0.0, "ce": 1.0},
-            {"from": 0.34, "disc": 0.5, "gen": 0.2, "ce": 1.0},
+            {"from": 0.34, "disc": 0.5, "gen": 0.2, "ce": 1.0, "own_words": 0.5},
         ],
         optimizer="muon",
         lr=3e-3,
@@ -236,6 +237,25 @@ def test_a_batch_reads_the_states_at_the_markers_and_predicts_the_completion(
     assert batch.same.sum() > 8
 
 
+def test_own_words_take_the_likeliest_tokens_and_leave_markers_media_and_prompts(
+    records: Path, tmp_path: Path
+) -> None:
+    sft = Sft(config(records, tmp_path))
+    batch = sft.batch(0).positive
+    written = in_own_words(sft.model, batch, 1.0, sft._fixed, torch.Generator().manual_seed(0))
+    ids, own = batch.model_inputs["input_ids"], written.model_inputs["input_ids"]
+    with torch.no_grad():
+        best = sft.model(**batch.model_inputs).logits[:, :-1].argmax(-1)
+    may = (batch.labels[:, 1:] != IGNORE) & ~sft._fixed[ids[:, 1:]] & ~sft._fixed[best]
+    assert torch.equal(own[:, 1:], torch.where(may, best, ids[:, 1:]))
+    assert (own != ids).any(), "a model that knows nothing writes something else"
+    assert torch.equal(written.labels, batch.labels), "what is to be learned stays the truth"
+    rows = torch.arange(len(ids))
+    assert (own[rows, batch.gen] == sft.collate.tokens.markers.gen).all()
+    none = in_own_words(sft.model, batch, 0.0, sft._fixed, torch.Generator().manual_seed(0))
+    assert none is batch
+
+
 def test_same_targets_also_compares_queries(records: Path) -> None:
     file = RecordFile(records / "UME-sft-train.jsonl")
     same = same_targets([file[0], file[1], file[4]])
@@ -288,8 +308,11 @@ def test_recipes_load_and_refuse_what_they_do_not_know(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nano"):
         load_recipe("other", data="d", output="o")
     whole = load_recipe("nano", data="d", output="o")
-    assert [whole.weights(step)["disc"] for step in (0, 800, whole.steps - 1)] == [0.0, 0.2, 0.3]
+    assert [whole.weights(step)["disc"] for step in (0, 800, whole.steps - 1)] == [0.0, 0.2, 0.4]
     with pytest.raises(ConfigError, match="phases"):
         load_recipe("nano", data="d", output="o", phases=[{"from": 0.5, "disc": 1, "gen": 1, "ce": 1}])
+    bad = {"from": 0.0, "disc": 1, "gen": 1, "ce": 1, "own_words": 2}
+    with pytest.raises(ConfigError, match="own_words=2"):
+        load_recipe("nano", data="d", output="o", phases=[bad])
     with pytest.raises(ConfigError, match="temperature"):
         load_recipe("nano", data="d", output="o", temperature=0)

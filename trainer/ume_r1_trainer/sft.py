@@ -35,6 +35,7 @@ from ume_r1_trainer.optimizer import lr_factor, make_optimizers
 from ume_r1_trainer.plot import plot_log
 from ume_r1_trainer.records import Pair, RecordFile
 from ume_r1_trainer.sampler import SourceSampler
+from ume_r1_trainer.scheduled import in_own_words
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +125,10 @@ class Sft:
             self.model, config.optimizer, config.lr, config.muon_lr, config.weight_decay
         )
         self._base_lrs = [group["lr"] for o in self.optimizers for group in o.param_groups]
+        tokenizer = self.processor.tokenizer
+        vocabulary = self.model.config.get_text_config().vocab_size
+        self._fixed = torch.zeros(vocabulary, dtype=torch.bool, device=self.device)
+        self._fixed[list(tokenizer.added_tokens_decoder)] = True
         self.collate = Collator(self.processor, get_preset(config.preset), self.records.path.parent)
         self.samplers = [self._sampler(phase) for phase in range(len(config.phases))]
         self._check_options()
@@ -182,14 +187,21 @@ class Sft:
 
     def losses(self, batch: PairBatch) -> dict[str, torch.Tensor]:
         """Returns the three losses and both in-batch accuracies of a batch."""
+        config = self.config
         autocast = (
-            torch.autocast(self.device, torch.bfloat16) if self.config.dtype == "bfloat16" else nullcontext()
+            torch.autocast(self.device, torch.bfloat16) if config.dtype == "bfloat16" else nullcontext()
         )
+        share = config.phases[config.phase(self.step)].get("own_words", 0.0)
+        # A function of the step, so that a resumed run draws as one that never stopped.
+        draw = torch.Generator().manual_seed(config.seed + self.step)
+        sides = [self._to_device(batch.query), self._to_device(batch.positive)]
         with autocast:
-            query_disc, query_gen, query_ce = forward(self.model, self._to_device(batch.query))
-            target_disc, target_gen, target_ce = forward(self.model, self._to_device(batch.positive))
+            if share:
+                sides = [in_own_words(self.model, side, share, self._fixed, draw) for side in sides]
+            query_disc, query_gen, query_ce = forward(self.model, sides[0])
+            target_disc, target_gen, target_ce = forward(self.model, sides[1])
         same = batch.same.to(self.device)
-        tau, symmetric = self.config.temperature, self.config.symmetric
+        tau, symmetric = config.temperature, config.symmetric
         gold = torch.arange(len(same), device=self.device)
         return {
             "ce": query_ce + target_ce,

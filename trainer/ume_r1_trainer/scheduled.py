@@ -1,0 +1,44 @@
+"""Scheduled sampling: traces as the model itself would write them (Bengio et al. 2015, one parallel pass).
+
+Under teacher forcing the state at ``<gen_emb>`` sees a trace without mistakes and may trust it blindly; at
+inference it meets the model's own mistakes. A departure from the paper, whose second stage (GRPO) does this.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from ume_r1_trainer.collate import SideBatch
+from ume_r1_trainer.losses import IGNORE
+
+
+@torch.no_grad()
+def in_own_words(
+    model: nn.Module, batch: SideBatch, share: float, fixed: torch.Tensor, generator: torch.Generator
+) -> SideBatch:
+    """Returns a batch in which some traces are made of the model's own best tokens.
+
+    Every token is the one that is likeliest after the true ones before it, which costs one forward pass, not
+    one a token. The labels stay the true tokens.
+
+    Args:
+        model: the model.
+        batch: B sides.
+        share: of the sides that are rewritten; each is or is not by itself.
+        fixed: ``(V,)`` bool, True for tokens neither replaced nor put in: markers, media, end of text.
+        generator: draws the sides.
+    """
+    ids = batch.model_inputs["input_ids"]
+    chosen = torch.rand(len(ids), generator=generator).to(ids.device) < share
+    if not chosen.any():
+        return batch
+    first = int((batch.labels != IGNORE).int().argmax(-1).min()) - 1
+    states = model.model(**batch.model_inputs).last_hidden_state  # type: ignore[operator]
+    best = torch.zeros_like(ids)
+    best[:, first + 1 :] = model.lm_head(states[:, first:-1]).argmax(-1)  # type: ignore[operator]
+    replaced = chosen[:, None] & (batch.labels != IGNORE) & ~fixed[ids] & ~fixed[best]
+    inputs = batch.model_inputs | {"input_ids": torch.where(replaced, best, ids)}
+    return dataclasses.replace(batch, model_inputs=inputs)
