@@ -225,8 +225,7 @@ def _public_metadata(document: Document) -> dict[str, Any]:
         "span_s": document.span_s,
         "document": document.document or document.key,
     }
-    merged = {**document.metadata, **{k: v for k, v in ours.items() if v is not None and v != ""}}
-    return {k: jsonable(v) for k, v in merged.items()}
+    return {**document.metadata, **{k: v for k, v in ours.items() if v is not None and v != ""}}
 
 
 def _node(

@@ -106,7 +106,7 @@ def _terms(compound: str) -> tuple[list[str], int]:
     """Returns the terms of one compound, each as often as it occurs in it, and how many words it has."""
     words = _words(compound)
     found = [piece for word in words for piece in _pieces(word)]
-    if 1 < len(words) and len(compound) <= _LONGEST:
+    if len(words) > 1 and len(compound) <= _LONGEST:
         found += [compound, "".join(words)]
     return found, len(words)
 
