@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from points import CORPUS, D, FINGERPRINT, document, embedding, unit
+from points import CORPUS, FINGERPRINT, D, document, embedding, unit
 
 from ume_r1_rag.index import QdrantIndex, embedded
 from ume_r1_rag.index.payload import point_id

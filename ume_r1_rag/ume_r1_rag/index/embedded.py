@@ -1,4 +1,4 @@
-"""Embedded: vectors of an embedded collection, taken from where they lie in memory.
+"""Embedded: an embedded collection's vectors, taken from where they lie in memory, and whether all are there.
 
 The client hands out vectors as lists of checked numbers: 30 ms for 200 of 1,536. What is read here is the
 client's own state and no interface of it: wherever it is not as expected, the client is asked after all, and
@@ -37,9 +37,8 @@ def take(
     Returns:
         The ids of those that have the vector, and a copy of these, ``(N, D)`` float32 of unit length.
     """
-    store = getattr(client, "_client", None)
-    held = None if getattr(store, "closed", True) else getattr(store, "collections", {}).get(physical)
-    if not all(hasattr(held, name) for name in _STATE) or space not in held.vectors:
+    held = _held(client, physical, space)
+    if held is None:
         return None
     # One that is spelled otherwise, or absent, is the client's to tell.
     if not all(id in held.ids for id in ids):
@@ -51,3 +50,24 @@ def take(
         if not gone[row] and not lacks[row] and mine(held.payload[row])
     }
     return list(rows), held.vectors[space][list(rows.values())]
+
+
+def covered(client: QdrantClient, physical: str, space: str) -> bool:
+    """Returns whether every point has a vector; False also if that cannot be told. Hold the client meanwhile.
+
+    Args:
+        client: an embedded one.
+        physical: the collection.
+        space: the vectors' name.
+    """
+    held = _held(client, physical, space)
+    if held is None or held.deleted.shape != held.deleted_per_vector[space].shape:
+        return False
+    return not (held.deleted_per_vector[space].astype(bool) & ~held.deleted.astype(bool)).any()
+
+
+def _held(client: QdrantClient, physical: str, space: str) -> Any:
+    """Returns the client's own state of a collection, or None if it is not as expected."""
+    store = getattr(client, "_client", None)
+    held = None if getattr(store, "closed", True) else getattr(store, "collections", {}).get(physical)
+    return held if all(hasattr(held, name) for name in _STATE) and space in held.vectors else None

@@ -1,15 +1,17 @@
 """Scope: one collection as one tenant sees it. Every way to a point leads through a method here.
 
 What is selected goes through :meth:`Scope.where`, what is named by id through :meth:`Scope.records` or, for
-its vectors alone, :meth:`Scope.vectors`. Two things look at the points of all tenants beside them: ``Postings`` keeps the words of a whole embedded
-collection, and answers for one tenant by :func:`ume_r1_rag.index.tenant.owns`; ``alias.tenants`` counts who
-has points, for an index without a tenant alone.
+its vectors alone, :meth:`Scope.vectors`. Three things look at the points of all tenants beside them:
+``Postings`` keeps the words of a whole embedded collection, and answers for one tenant by
+:func:`ume_r1_rag.index.tenant.owns`; ``alias.tenants`` counts who has points, for an index without a tenant
+alone; ``Reading.covers`` tells whether all of them have a vector.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from ume_r1_rag.index import embedded
@@ -48,6 +50,14 @@ class Scope:
     def _client(self) -> QdrantClient:
         """The client, for this package's own calls."""
         return self._connection.client
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keeps an embedded collection as it is for some calls; a server serves others meanwhile.
+
+        Raises:
+            IndexUnavailable: within it the store failed.
+        """
+        return self._connection.use()
 
     def where(self, filter: Filter = None) -> models.Filter | None:
         """Returns what selects this tenant's points among those that match a filter.
