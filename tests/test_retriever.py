@@ -38,6 +38,7 @@ class FakeEncoder:
     spaces = ("disc", "gen")
     max_image_pixels = 64 * 64
     max_video_frames = 4
+    kinds = frozenset(["page"])
 
     def __init__(self, **fields):
         self.fingerprint = {"weights": "fake", "dimension": D, "think": "full", **fields}

@@ -245,7 +245,6 @@ def _command(*words: str) -> str:
 def _dry_run(address: Address, given: list[Path], encoding: _Encoding, **options: Any) -> bool:
     from ume_r1_rag.cli.index_report import file_line, plan_report
     from ume_r1_rag.cli.store import find_index
-    from ume_r1_rag.encoder.sentence_transformers import FAMILY
     from ume_r1_rag.ingest import FilePlan, plan
 
     def show(one: FilePlan) -> None:
@@ -254,8 +253,8 @@ def _dry_run(address: Address, given: list[Path], encoding: _Encoding, **options
 
     target = find_index(address)
     with target or nullcontext():
-        foreign = target is not None and target.fingerprint.get("encoder") == FAMILY
-        mode = encoding.wanted(target, reasons=not foreign)
+        # No model is loaded: one that reasons has a think budget in its fingerprint.
+        mode = encoding.wanted(target, reasons=target is None or "think" in target.fingerprint)
         found = plan(target, given, mode, on_file=show, **options)
     typer.echo(plan_report(found, address.collection, new_collection=target is None))
     return found.ok

@@ -69,5 +69,5 @@ def covered(client: QdrantClient, physical: str, space: str) -> bool:
 def _held(client: QdrantClient, physical: str, space: str) -> Any:
     """Returns the client's own state of a collection, or None if it is not as expected."""
     store = getattr(client, "_client", None)
-    held = None if getattr(store, "closed", True) else getattr(store, "collections", {}).get(physical)
+    held: Any = None if getattr(store, "closed", True) else getattr(store, "collections", {}).get(physical)
     return held if all(hasattr(held, name) for name in _STATE) and space in held.vectors else None

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ume_r1_rag.encoder.sentence_transformers import FAMILY
 from ume_r1_rag.errors import ConfigError, InputError, UmeR1Error
 from ume_r1_rag.inputs import to_input
 from ume_r1_rag.template import INSTRUCTIONS
@@ -29,7 +28,7 @@ class Question:
 
     Attributes:
         input: what is asked.
-        kind: instruction preset, or None; an encoder of another family has no use for it.
+        kind: instruction preset, or None; an encoder that has none of this name does without.
         gold: the key of the document that is wanted, or its end from a ``/`` on; empty if that is not known.
     """
 
@@ -190,8 +189,7 @@ def _common_space(before: Retriever, after: Retriever) -> Space:
 def _answer(retriever: Retriever, question: Question, space: Space, k: int) -> list[str]:
     """Returns the keys of the first k hits."""
     options: dict[str, Any] = {}
-    encoder = retriever.encoder
-    foreign = encoder is not None and encoder.fingerprint.get("encoder") == FAMILY
-    if question.kind is not None and question.input.instruction is None and not foreign:
+    known = retriever.encoder.kinds if retriever.encoder is not None else ()
+    if question.kind in known and question.input.instruction is None:
         options["kind"] = question.kind
     return [hit.key for hit in retriever.search(question.input, k, space, **options).hits]

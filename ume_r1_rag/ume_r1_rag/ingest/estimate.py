@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from ume_r1_rag.encoder.fingerprint import digest
 from ume_r1_rag.errors import ConfigError, InputError
-from ume_r1_rag.ingest.changes import Change, Comparison, Wanted, spaces_of
+from ume_r1_rag.ingest.changes import Change, Comparison, Wanted
 from ume_r1_rag.ingest.files import File, Source, Walk, as_paths
 from ume_r1_rag.ingest.opened import Reading, open_file
 from ume_r1_rag.ingest.report import Failure, Skipped, failure_of
 from ume_r1_rag.ingest.segments import SEGMENT_S
-from ume_r1_rag.types import Document, Embedding, Encoder, ItemKind, Mode
+from ume_r1_rag.types import Document, Embedding, Encoder, ItemKind, Mode, spaces_of
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex, Storage
@@ -107,7 +107,7 @@ def estimate(
     if index is not None:
         index.check(encoder.fingerprint, ignore=())
     reading = Reading.of(encoder, max_page_pixels, segment_s)
-    wanted = Wanted(spaces_of(mode), digest(encoder.fingerprint), force)
+    wanted = Wanted(frozenset(spaces_of(mode)), digest(encoder.fingerprint), force)
     count = _Count(sample, random.Random(seed))
     for change in Comparison(index, wanted, reading, None).changes(Walk(as_paths(paths))):
         count.take(change)

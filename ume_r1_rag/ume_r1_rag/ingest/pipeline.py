@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.encoder.fingerprint import digest
 from ume_r1_rag.errors import ConfigError, InputError, UmeR1Error
-from ume_r1_rag.ingest.changes import Comparison, Wanted, spaces_of
+from ume_r1_rag.ingest.changes import Comparison, Wanted
 from ume_r1_rag.ingest.failures import DeadLetters
 from ume_r1_rag.ingest.files import Source, Walk, as_paths
 from ume_r1_rag.ingest.opened import Reading
@@ -33,7 +33,7 @@ from ume_r1_rag.ingest.retry import failed_files
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.ingest.stages import Ahead, Behind
 from ume_r1_rag.ingest.windows import Window, windows, without_pictures
-from ume_r1_rag.types import Document, Embedding, Encoder, Mode
+from ume_r1_rag.types import Document, Embedding, Encoder, Mode, spaces_of
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
@@ -94,7 +94,7 @@ def ingest(
         raise ConfigError("no paths are given: name files or folders")
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: encode at least one document at a time")
-    spaces = spaces_of(mode)
+    spaces = frozenset(spaces_of(mode))
     if lacking := spaces - frozenset(encoder.spaces):
         raise ConfigError(f"mode={mode!r}: this encoder has no {', '.join(sorted(lacking))} vectors")
     index.check(encoder.fingerprint, ignore=())

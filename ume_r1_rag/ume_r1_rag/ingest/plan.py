@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.encoder.fingerprint import digest
 from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.ingest.changes import Change, Comparison, Wanted, spaces_of
+from ume_r1_rag.ingest.changes import Change, Comparison, Wanted
 from ume_r1_rag.ingest.failures import DeadLetters
 from ume_r1_rag.ingest.files import Source, Walk, as_paths
 from ume_r1_rag.ingest.opened import Reading
@@ -17,7 +17,7 @@ from ume_r1_rag.ingest.prune import prune as prune_gone
 from ume_r1_rag.ingest.report import MOST_FAILURES, Failure, Pruned, Skipped, count_reason
 from ume_r1_rag.ingest.retry import failed_files
 from ume_r1_rag.ingest.segments import SEGMENT_S
-from ume_r1_rag.types import Mode
+from ume_r1_rag.types import Mode, spaces_of
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
@@ -114,7 +114,7 @@ def plan(
         index.check(fingerprint, ignore=())
     made_by = fingerprint or (index.fingerprint if index is not None else {})
     letters = None if index is None else DeadLetters(index)
-    wanted = Wanted(spaces_of(mode), digest(made_by), force)
+    wanted = Wanted(frozenset(spaces_of(mode)), digest(made_by), force)
     comparison = Comparison(index, wanted, Reading.of(None, max_page_pixels, segment_s), letters)
     if retry_failed:
         files = iter(()) if letters is None else failed_files(letters, given)

@@ -17,7 +17,7 @@ from ume_r1_rag.retriever.grouping import grouped
 from ume_r1_rag.retriever.options import SPACES, Request, SearchMode, SearchOptions
 from ume_r1_rag.retriever.result import SearchResult
 from ume_r1_rag.template import INSTRUCTIONS
-from ume_r1_rag.types import Embedding, Encoder, Hit, Inputs, Mode, MultimodalInput, SearchSpace
+from ume_r1_rag.types import Embedding, Encoder, Hit, Inputs, MultimodalInput, SearchSpace, mode_of
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
@@ -232,9 +232,8 @@ class Retriever:
         if lacking:
             known = ", ".join(encoder.spaces)
             raise ConfigError(f"the encoder has no {lacking[0]} vectors: search by what it has ({known})")
-        mode: Mode = "disc"
-        if "gen" in wanted:
-            mode = "both" if "disc" in encoder.spaces else "gen"
+        # Disc comes with gen for free, and judges documents that lack it.
+        mode = mode_of(encoder.spaces if "gen" in wanted else ("disc",))
         items = [
             ask.item if request.kind is not None else _like_a_document(ask.item)
             for ask in asks
