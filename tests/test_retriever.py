@@ -196,7 +196,10 @@ def test_without_an_encoder_words_and_embeddings_are_searched(retriever, encoder
     bare = Retriever(None, retriever.index)
     assert bare.search("amber", 3, "text").hits == retriever.search("amber", 3, "text").hits
     assert bare.search("amber", 3, "fused").spaces == ("text",)
-    assert bare.search(encoder.encode("amber", "both"), 3).hits == retriever.search("amber", 3).hits
+    assert (
+        bare.search(encoder.encode("amber", "both"), 3, "disc").hits
+        == retriever.search("amber", 3, "disc").hits
+    )
     with pytest.raises(ConfigError, match="no encoder"):
         bare.search("amber", 3, "disc")
 
@@ -251,10 +254,11 @@ def test_an_embedding_made_before_is_used_as_it_is(retriever, encoder):
 
 @pytest.mark.parametrize(
     "options",
-    [{"k": 0}, {"mode": "both"}, {"mode": "fused", "fusion": "mean"}, {"weights": {"disc": 1, "gen": 1}},
+    [{"k": 0}, {"mode": "both"}, {"mode": "fused", "fusion": "mean"},
+     {"mode": "disc", "weights": {"disc": 1, "gen": 1}},
      {"mode": "fused", "weights": {"disc": -1}}, {"mode": "fused", "weights": dict.fromkeys(SPACES, 0)},
      {"mode": "fused", "weights": {"colour": 1}}, {"mode": "fused", "weights": {"disc": float("nan")}},
-     {"mode": "fused", "spaces": ["disc"], "weights": {"gen": 1}}, {"spaces": ["disc"]},
+     {"mode": "fused", "spaces": ["disc"], "weights": {"gen": 1}}, {"mode": "gen", "spaces": ["disc"]},
      {"mode": "fused", "spaces": []}, {"mode": "fused", "spaces": "disc"}, {"mode": "fused", "spaces": ["x"]},
      {"candidates": 0}, {"group_by": "page"}, {"group_size": 2}, {"group_by": "document", "group_size": 0},
      {"lazy_gen": -1}, {"lazy_gen": 1}, {"query": Path("red.png"), "mode": "text"},
@@ -269,6 +273,11 @@ def test_impossible_options_are_refused_before_anything_is_encoded(
     with pytest.raises(ConfigError):
         retriever.search(**{"query": "query", **options})
     assert len(encoder.calls) == calls
+
+
+def test_by_default_all_spaces_rank(retriever):
+    assert retriever.search("amber", 3).spaces == SPACES
+    assert retriever.search_batch(["amber"], 3)[0].spaces == SPACES
 
 
 def test_an_option_that_is_none_is_refused(retriever):

@@ -245,6 +245,7 @@ def _command(*words: str) -> str:
 def _dry_run(address: Address, given: list[Path], encoding: _Encoding, **options: Any) -> bool:
     from ume_r1_rag.cli.index_report import file_line, plan_report
     from ume_r1_rag.cli.store import find_index
+    from ume_r1_rag.encoder.fingerprint import spaces_in
     from ume_r1_rag.ingest import FilePlan, plan
 
     def show(one: FilePlan) -> None:
@@ -253,8 +254,7 @@ def _dry_run(address: Address, given: list[Path], encoding: _Encoding, **options
 
     target = find_index(address)
     with target or nullcontext():
-        # No model is loaded: one that reasons has a think budget in its fingerprint.
-        mode = encoding.wanted(target, reasons=target is None or "think" in target.fingerprint)
+        mode = encoding.wanted(target, reasons="gen" in spaces_in(target.fingerprint if target else {}))
         found = plan(target, given, mode, on_file=show, **options)
     typer.echo(plan_report(found, address.collection, new_collection=target is None))
     return found.ok

@@ -1,6 +1,6 @@
 """Ingestion: folders become documents, documents become points."""
 
-from ume_r1_rag.ingest.agreement import Agreement, Question, compare, read_questions
+from ume_r1_rag.ingest.agreement import Agreement, compare
 from ume_r1_rag.ingest.enrich import Enricher, EnrichReport, enrich
 from ume_r1_rag.ingest.estimate import Estimate, estimate
 from ume_r1_rag.ingest.failures import DeadLetters
@@ -29,7 +29,6 @@ __all__ = [
     "Plan",
     "Progress",
     "Pruned",
-    "Question",
     "ReindexReport",
     "Skipped",
     "Source",
@@ -41,7 +40,6 @@ __all__ = [
     "ingest",
     "plan",
     "prune",
-    "read_questions",
     "reindex",
     "reread",
     "swap",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ume_r1_rag.encoder.fingerprint import digest
+from ume_r1_rag.encoder.fingerprint import digest, spaces_in
 from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.ingest.changes import Change, Comparison, Wanted
 from ume_r1_rag.ingest.failures import DeadLetters
@@ -17,7 +17,7 @@ from ume_r1_rag.ingest.prune import prune as prune_gone
 from ume_r1_rag.ingest.report import MOST_FAILURES, Failure, Pruned, Skipped, count_reason
 from ume_r1_rag.ingest.retry import failed_files
 from ume_r1_rag.ingest.segments import SEGMENT_S
-from ume_r1_rag.types import Mode, spaces_of
+from ume_r1_rag.types import Mode, mode_of, spaces_of
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
@@ -79,7 +79,7 @@ class Plan:
 def plan(
     index: QdrantIndex | None,
     paths: Source | Iterable[Source] = (),
-    mode: Mode = "both",
+    mode: Mode | None = None,
     *,
     fingerprint: Mapping[str, Any] | None = None,
     max_page_pixels: int | None = None,
@@ -94,7 +94,7 @@ def plan(
     Args:
         index: the index, or None if there is none yet.
         paths: files and folders.
-        mode: which vectors each document would get.
+        mode: which vectors each document would get; all that the encoder has by default.
         fingerprint: the encoder's; by default that of the index.
         max_page_pixels: see ``ingest``.
         segment_s: see ``ingest``.
@@ -113,6 +113,7 @@ def plan(
     if index is not None and fingerprint is not None:
         index.check(fingerprint, ignore=())
     made_by = fingerprint or (index.fingerprint if index is not None else {})
+    mode = mode or mode_of(spaces_in(made_by))
     letters = None if index is None else DeadLetters(index)
     wanted = Wanted(frozenset(spaces_of(mode)), digest(made_by), force)
     comparison = Comparison(index, wanted, Reading.of(None, max_page_pixels, segment_s), letters)

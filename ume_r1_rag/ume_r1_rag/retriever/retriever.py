@@ -66,7 +66,7 @@ class Retriever:
         self,
         query: Inputs | Embedding,
         k: int = 10,
-        mode: SearchMode = "disc",
+        mode: SearchMode = "fused",
         **options: Unpack[SearchOptions],
     ) -> SearchResult:
         """Returns the best documents for one query.
@@ -91,7 +91,8 @@ class Retriever:
                 video without words, instruction or ``kind`` is encoded as documents are: its like is found
                 best so.
             k: at most so many hits; grouped, so many files.
-            mode: ``"disc"``, ``"gen"`` (the query is reasoned about first), ``"text"`` (BM25) or ``"fused"``.
+            mode: ``"fused"`` ranks by all that query and index have, and reasons about the query where there
+                is gen to compare with; ``"disc"``, ``"gen"`` or ``"text"`` (BM25) by that alone.
             **options: see :class:`SearchOptions`.
 
         Raises:
@@ -105,7 +106,7 @@ class Retriever:
         self,
         queries: Iterable[Inputs | Embedding],
         k: int = 10,
-        mode: SearchMode = "disc",
+        mode: SearchMode = "fused",
         **options: Unpack[SearchOptions],
     ) -> list[SearchResult]:
         """Returns the best documents for each query, in their order; encoded together and asked in one go.
@@ -127,7 +128,7 @@ class Retriever:
         self,
         query: Inputs | Embedding,
         k: int = 10,
-        mode: SearchMode = "disc",
+        mode: SearchMode = "fused",
         **options: Unpack[SearchOptions],
     ) -> SearchResult:
         """:meth:`search` without blocking the event loop."""
@@ -137,7 +138,7 @@ class Retriever:
         self,
         queries: Iterable[Inputs | Embedding],
         k: int = 10,
-        mode: SearchMode = "disc",
+        mode: SearchMode = "fused",
         **options: Unpack[SearchOptions],
     ) -> list[SearchResult]:
         """:meth:`search_batch` without blocking the event loop."""
