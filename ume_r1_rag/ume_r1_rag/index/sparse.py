@@ -21,6 +21,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from ume_r1_rag.unicode import unicode_text
+
 if TYPE_CHECKING:
     from qdrant_client import models
 
@@ -73,7 +75,7 @@ def terms(text: str) -> Iterator[str]:
 
 def term_id(term: str) -> int:
     """Returns the index of a term, from 0 to 2**32 - 1; the same everywhere and for ever."""
-    return int.from_bytes(hashlib.blake2b(term.encode("utf-8", "replace"), digest_size=4).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(term.encode(), digest_size=4).digest(), "little")
 
 
 def _count(text: str) -> tuple[Mapping[int, int], int]:
@@ -99,7 +101,7 @@ def _vector(weights: Mapping[int, float]) -> models.SparseVector | None:
 
 def _compounds(text: str) -> Iterable[str]:
     """Returns the runs of words that nothing but single separators hold apart, casefolded."""
-    return _patterns()[0].findall(unicodedata.normalize("NFKC", text).casefold())
+    return _patterns()[0].findall(unicodedata.normalize("NFKC", unicode_text(text)).casefold())
 
 
 def _terms(compound: str) -> tuple[list[str], int]:

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ume_r1_rag.errors import ConfigError, InputError
-from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.ingest.files import File
 from ume_r1_rag.ingest.report import Failure
 from ume_r1_rag.ingest.segments import SEGMENT_S, segments
 from ume_r1_rag.media.mediatype import SNIFF_BYTES, kinds_of_bytes
 from ume_r1_rag.template import INSTRUCTIONS, PRESETS
 from ume_r1_rag.types import Document, Encoder, ItemKind, MultimodalInput
+from ume_r1_rag.unicode import unicode_text
 
 if TYPE_CHECKING:
     from ume_r1_rag.media import Span

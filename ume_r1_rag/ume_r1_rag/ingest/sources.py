@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.errors import InputError
-from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.ingest.files import File, Source, Walk, as_paths, path_of
 from ume_r1_rag.ingest.opened import READER, Clips, Reading, digest_of, open_file, state_of
 from ume_r1_rag.ingest.report import Failure, Skipped
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.types import Document
+from ume_r1_rag.unicode import unicode_text
 
 if TYPE_CHECKING:
     from ume_r1_rag.media import Span
