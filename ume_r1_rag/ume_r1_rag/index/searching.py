@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ume_r1_rag.errors import ConfigError, IndexMismatch, InputError
 from ume_r1_rag.index import schema, sparse
+from ume_r1_rag.index.embedded_groups import best_groups, value_at
 from ume_r1_rag.index.filters import field_path, to_filter
-from ume_r1_rag.index.grouping import best_groups, value_at
 from ume_r1_rag.index.postings import Postings
 from ume_r1_rag.index.reading import EMBEDDED_PAGE, Reading
 from ume_r1_rag.index.scope import READ_BATCH, batches

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ume_r1_rag.ingest.files import File, Folder
-from ume_r1_rag.ingest.opened import Opened, Reading, open_file
+from ume_r1_rag.ingest.opened import Opened, ReadOptions, open_file
 from ume_r1_rag.ingest.report import Failure, Skipped
 from ume_r1_rag.types import Space
 
@@ -98,7 +98,7 @@ class Comparison:
     """
 
     def __init__(
-        self, index: QdrantIndex | None, wanted: Wanted, reading: Reading, letters: DeadLetters | None
+        self, index: QdrantIndex | None, wanted: Wanted, reading: ReadOptions, letters: DeadLetters | None
     ) -> None:
         """Keeps what to compare with.
 

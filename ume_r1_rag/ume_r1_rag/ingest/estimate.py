@@ -15,7 +15,7 @@ from ume_r1_rag.encoder.fingerprint import digest
 from ume_r1_rag.errors import ConfigError, InputError
 from ume_r1_rag.ingest.changes import Change, Comparison, Wanted
 from ume_r1_rag.ingest.files import File, Source, Walk, as_paths
-from ume_r1_rag.ingest.opened import Reading, open_file
+from ume_r1_rag.ingest.opened import ReadOptions, open_file
 from ume_r1_rag.ingest.report import Failure, Skipped, failure_of
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.types import Document, Embedding, Encoder, ItemKind, Mode, mode_of, spaces_of
@@ -106,7 +106,7 @@ def estimate(
         raise ConfigError(f"sample={sample}, batch_size={batch_size}: both must be at least 1")
     if index is not None:
         index.check(encoder.fingerprint, ignore=())
-    reading = Reading.of(encoder, max_page_pixels, segment_s)
+    reading = ReadOptions.of(encoder, max_page_pixels, segment_s)
     mode = mode or mode_of(encoder.spaces)
     wanted = Wanted(frozenset(spaces_of(mode)), digest(encoder.fingerprint), force)
     count = _Count(sample, random.Random(seed))
@@ -193,7 +193,7 @@ class _Count:
 
 def _read(
     chosen: Sequence[tuple[File, int]],
-    reading: Reading,
+    reading: ReadOptions,
     measured: Mapping[ItemKind, _Measured],
     failures: list[Failure],
 ) -> Iterator[Document]:

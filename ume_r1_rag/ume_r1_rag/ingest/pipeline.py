@@ -18,7 +18,7 @@ from ume_r1_rag.errors import ConfigError, InputError, UmeR1Error
 from ume_r1_rag.ingest.changes import Comparison, Wanted
 from ume_r1_rag.ingest.failures import DeadLetters
 from ume_r1_rag.ingest.files import Source, Walk, as_paths
-from ume_r1_rag.ingest.opened import Reading
+from ume_r1_rag.ingest.opened import ReadOptions
 from ume_r1_rag.ingest.prune import prune as prune_gone
 from ume_r1_rag.ingest.report import (
     MOST_FAILURES,
@@ -100,7 +100,7 @@ def ingest(
     if lacking := spaces - frozenset(encoder.spaces):
         raise ConfigError(f"mode={mode!r}: this encoder has no {', '.join(sorted(lacking))} vectors")
     index.check(encoder.fingerprint, ignore=())
-    reading = Reading.of(encoder, max_page_pixels, segment_s)
+    reading = ReadOptions.of(encoder, max_page_pixels, segment_s)
     letters = DeadLetters(index)
     wanted = Wanted(spaces, digest(encoder.fingerprint), force)
     files = failed_files(letters, given) if retry_failed else iter(Walk(given))

@@ -1,4 +1,4 @@
-"""Plan: what an ingestion would do, without encoding or writing anything, and without a model."""
+"""Dry run: what an ingestion would do, without encoding or writing anything, and without a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.ingest.changes import Change, Comparison, Wanted
 from ume_r1_rag.ingest.failures import DeadLetters
 from ume_r1_rag.ingest.files import Source, Walk, as_paths
-from ume_r1_rag.ingest.opened import Reading
+from ume_r1_rag.ingest.opened import ReadOptions
 from ume_r1_rag.ingest.prune import prune as prune_gone
 from ume_r1_rag.ingest.report import MOST_FAILURES, Failure, Pruned, Skipped, count_reason
 from ume_r1_rag.ingest.retry import failed_files
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class FilePlan:
+class FileDryRun:
     """What would be done with one file.
 
     Attributes:
@@ -45,7 +45,7 @@ class FilePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DryRun:
     """What an ingestion would do. Whether a picture can be decoded, or a text encoded, only doing it shows.
 
     Attributes:
@@ -76,7 +76,7 @@ class Plan:
         return not self.failed and not (self.pruned and self.pruned.kept)
 
 
-def plan(
+def dry_run(
     index: QdrantIndex | None,
     paths: Source | Iterable[Source] = (),
     mode: Mode | None = None,
@@ -87,8 +87,8 @@ def plan(
     prune: bool = False,
     force: bool = False,
     retry_failed: bool = False,
-    on_file: Callable[[FilePlan], None] | None = None,
-) -> Plan:
+    on_file: Callable[[FileDryRun], None] | None = None,
+) -> DryRun:
     """Returns what :func:`ingest` would do with the same arguments.
 
     Args:
@@ -116,7 +116,7 @@ def plan(
     mode = mode or mode_of(spaces_in(made_by))
     letters = None if index is None else DeadLetters(index)
     wanted = Wanted(frozenset(spaces_of(mode)), digest(made_by), force)
-    comparison = Comparison(index, wanted, Reading.of(None, max_page_pixels, segment_s), letters)
+    comparison = Comparison(index, wanted, ReadOptions.of(None, max_page_pixels, segment_s), letters)
     if retry_failed:
         files = iter(()) if letters is None else failed_files(letters, given)
     else:
@@ -126,7 +126,7 @@ def plan(
     new = replaced = unchanged = removed = failed = 0
     for change in comparison.changes(files):
         if isinstance(change, Change):
-            one = _file_plan(change)
+            one = _file_dry_run(change)
             new, replaced, unchanged = new + one.new, replaced + one.replaced, unchanged + one.unchanged
             removed += one.removed
             kinds[change.opened.kind] += one.new + one.replaced
@@ -138,14 +138,14 @@ def plan(
         elif isinstance(change, Skipped):
             count_reason(skipped, change.reason)
     pruned = prune_gone(index, given, dry_run=True) if prune and index is not None else None
-    return Plan(
+    return DryRun(
         new, replaced, dict(+kinds), unchanged, removed, pruned, failed, tuple(failures), dict(skipped)
     )
 
 
-def _file_plan(change: Change) -> FilePlan:
+def _file_dry_run(change: Change) -> FileDryRun:
     file, replaced = change.opened.file, len(change.replaced)
-    return FilePlan(
+    return FileDryRun(
         title=file.title,
         uri=file.uri,
         new=len(change.todo) - replaced,
