@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from ume_r1_rag.encoder.fingerprint import digest
-from ume_r1_rag.errors import ConfigError, EncodeErrors, UmeR1Error
+from ume_r1_rag.errors import ConfigError, UmeR1Error
 from ume_r1_rag.inputs import to_inputs
 from ume_r1_rag.media import load_image, load_video
-from ume_r1_rag.types import Embedding, Mode, MultimodalInput, Space, TokenCounts, check_mode
+from ume_r1_rag.template import INSTRUCTIONS
+from ume_r1_rag.types import Embedding, Mode, MultimodalInput, Space, TokenCounts, answer, spaces_of
 
 
 class HashEncoder:
@@ -26,6 +27,7 @@ class HashEncoder:
         seen: every input that was encoded, in order.
     """
 
+    kinds = frozenset(INSTRUCTIONS)
     max_image_pixels = 128 * 128
     max_video_frames = 2
 
@@ -82,20 +84,14 @@ class HashEncoder:
         think: Any = "full",
         kind: Any = None,
     ) -> Any:
-        check_mode(mode)
-        wanted: tuple[Space, ...] = ("disc", "gen") if mode == "both" else (mode,)
+        wanted = spaces_of(mode)
         for space in wanted:
             if space not in self.spaces:
                 raise ConfigError(f"mode={mode!r}: the encoder {self.model!r} has no {space} vectors")
         items, single = to_inputs(inputs, on_error="return")
         self.calls.append((role, mode, len(items)))
         found = [one if isinstance(one, UmeR1Error) else self._one(one, wanted, think) for one in items]
-        failed = [(at, one) for at, one in enumerate(found) if isinstance(one, UmeR1Error)]
-        if failed and on_error == "raise":
-            if single:
-                raise failed[0][1]
-            raise EncodeErrors([one if isinstance(one, Embedding) else None for one in found], failed)
-        return found[0] if single else found
+        return answer(found, single=single, on_error=on_error)
 
     def _one(self, one: MultimodalInput, wanted: Sequence[Space], think: Any) -> Embedding | UmeR1Error:
         self.seen.append(one)

@@ -26,7 +26,7 @@ from ume_r1_rag.errors import InputError
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.ingest import DeadLetters, Walk, ingest
 from ume_r1_rag.ingest.files import File
-from ume_r1_rag.ingest.opened import Reading, open_file
+from ume_r1_rag.ingest.opened import ReadOptions, open_file
 from ume_r1_rag.types import Document, MultimodalInput
 
 BATCH = 2
@@ -73,7 +73,7 @@ def readable(root: Path) -> list[Document]:
     found: list[Document] = []
     for file in Walk([root]):
         if isinstance(file, File) and not file.title.startswith("broken"):
-            with open_file(file, Reading.of(Encoder(), None, SEGMENT_S)) as opened:
+            with open_file(file, ReadOptions.of(Encoder(), None, SEGMENT_S)) as opened:
                 found += [opened.read(number) for number in range(1, opened.parts + 1)]
     return found
 

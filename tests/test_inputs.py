@@ -145,11 +145,11 @@ def test_surrogates_never_survive(text):
     assert item.instruction == item.text
 
 
-def test_lone_surrogates_become_replacement_characters():
-    assert to_input("a\ud800b").text == "a\ufffdb"
-    assert to_input("\udc00\ud800!").text == "\ufffd\ufffd!"
+def test_lone_surrogates_are_spelled_out_and_paired_ones_joined():
+    assert to_input("a\ud800b").text == r"a\ud800b"
+    assert to_input("\udc00\ud800!").text == r"\udc00\ud800!"
     assert to_input("\ud83d\ude00").text == "\N{GRINNING FACE}"
-    assert to_input(MultimodalInput(text="\ud800", instruction="x\udfff")).instruction == "x\ufffd"
+    assert to_input(MultimodalInput(text="\ud800", instruction="x\udfff")).instruction == r"x\udfff"
 
 
 # Everything else

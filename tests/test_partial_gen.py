@@ -1,6 +1,7 @@
 """Searches of an index in which gen is there for some documents only: none is invisible, none is favoured."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -91,6 +92,55 @@ def test_with_full_coverage_gen_is_the_plain_ranking_by_gen(full, world):
         assert {hit.id: hit.score for hit in hits} == pytest.approx(plain)
         assert [hit.id for hit in hits] == list(plain)
         assert all(hit.scores == {"gen": hit.score} for hit in hits)
+
+
+def test_a_document_that_loses_its_gen_is_judged_by_disc_from_that_moment(world):
+    with world.index(set(range(COUNT))) as index:
+        retriever, query = Retriever(None, index), world.query(3)
+
+        def write(gen):
+            document = Document(KEYS[3], "image", MultimodalInput(text=KEYS[3]))
+            index.upsert([document], [world.embedding(3, gen)])
+
+        def found():
+            return retriever.search(query, COUNT, "gen").hits
+
+        assert index.covers("gen")
+        assert all("gen" in hit.scores for hit in found())
+        write(gen=False)
+        assert not index.covers("gen")
+        hits = found()
+        assert len(hits) == COUNT
+        assert [hit.key for hit in hits if "gen" not in hit.scores] == [KEYS[3]]
+        index.delete([KEYS[3]])
+        assert index.covers("gen")
+        write(gen=True)
+        done = threading.Event()
+
+        def flicker():
+            while not done.is_set():
+                write(gen=False)
+                write(gen=True)
+
+        thread = threading.Thread(target=flicker)
+        thread.start()
+        try:
+            assert all(len(found()) == COUNT for _ in range(20))
+        finally:
+            done.set()
+            thread.join()
+
+
+def test_coverage_is_told_apart_by_space_and_whatever_tenant_lacks_it(world):
+    with world.index({0, 1}) as index:
+        assert index.covers("disc")
+        assert not index.covers("gen")
+        index.delete(KEYS[2:])
+        assert index.covers("gen")
+        index.for_tenant("acme").upsert(
+            [Document("a", "text", MultimodalInput(text="a"))], [world.embedding(5, False)]
+        )
+        assert not index.covers("gen")
 
 
 def test_with_a_tenth_of_coverage_relevant_documents_without_gen_come_up_in_gen(tenth, full, world):

@@ -11,9 +11,9 @@ from ume_r1_rag.cli.app import app
 from ume_r1_rag.encoder import digest
 from ume_r1_rag.errors import BackendError, ConfigError, IndexRetired, InputError
 from ume_r1_rag.index import QdrantIndex
-from ume_r1_rag.ingest import compare, enrich, ingest, read_questions, reindex, swap
-from ume_r1_rag.ingest.agreement import Question, rank_biased_overlap
-from ume_r1_rag.retriever import Retriever
+from ume_r1_rag.ingest import compare, enrich, ingest, reindex, swap
+from ume_r1_rag.ingest.agreement import rank_biased_overlap
+from ume_r1_rag.retriever import Question, Retriever
 from ume_r1_rag.types import Document, MultimodalInput
 
 WORDS = ("apple", "bread", "cedar", "delta", "ember", "flint", "grape", "hazel")
@@ -310,36 +310,6 @@ def test_two_versions_are_compared_each_with_its_own_encoder(index, old, new, fo
     assert compare(before, after, [*questions, picture]).left_out == 1
     with pytest.raises(ConfigError, match="1 were left out"):
         compare(before, after, [picture])
-
-
-def test_questions_are_read_from_a_file(tmp_path):
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    lines = [
-        "a plain question",
-        "",
-        json.dumps({"text": "x", "image": None, "kind": "page", "gold": "q3.pdf", "page": 2}),
-        json.dumps({"text": "", "image": "a.png", "gold": "shapes.png", "page": None, "id": 7}),
-    ]
-    file = tmp_path / "questions.jsonl"
-    file.write_text("\n".join(lines))
-    plain, page, picture = read_questions(file)
-    assert plain == Question(MultimodalInput("a plain question"))
-    assert (page.kind, page.gold) == ("page", "q3.pdf#page=2")
-    assert page.is_answered_by("/data/q3.pdf#page=2")
-    assert not page.is_answered_by("/data/q3.pdf#page=1")
-    assert not page.is_answered_by("/data/other-q3.pdf#page=2")
-    assert not plain.is_answered_by("")
-    assert picture.input.images == (tmp_path / "a.png",)
-    for bad, says in (
-        ("{", "line 1"),
-        ('{"kind": "poem", "text": "x"}', "poem"),
-        ('{"image": "b"}', "exist"),
-    ):
-        file.write_text(bad)
-        with pytest.raises(InputError, match=says):
-            list(read_questions(file))
-    with pytest.raises(InputError, match="cannot be read"):
-        list(read_questions(tmp_path / "absent"))
 
 
 @pytest.fixture

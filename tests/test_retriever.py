@@ -6,8 +6,8 @@ import threading
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
 import pytest
+from fake_encoder import FakeEncoder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,47 +26,8 @@ from ume_r1_rag.retriever.fusion import ranked
 from ume_r1_rag.retriever.options import Request
 from ume_r1_rag.types import Document, Embedding, Encoder, MultimodalInput
 
-D = 8
 SPACES = ("disc", "gen", "text")
 WORDS = ("amber", "birch", "copper", "dew")
-
-
-class FakeEncoder:
-    """Vectors are random, seeded by space and text."""
-
-    dimension = D
-    spaces = ("disc", "gen")
-    max_image_pixels = 64 * 64
-    max_video_frames = 4
-
-    def __init__(self, **fields):
-        self.fingerprint = {"weights": "fake", "dimension": D, "think": "full", **fields}
-        self.calls = []
-
-    def encode_query(self, inputs, mode="disc", **options):
-        self.calls.append((inputs, mode, options, threading.get_ident()))
-        if isinstance(inputs, list):
-            return [self.encode(one.text or "picture", mode) for one in inputs]
-        return self.encode(inputs.text or "picture", mode)
-
-    encode_document = encode_query
-
-    async def aencode_query(self, inputs, mode="disc", **options):
-        return self.encode_query(inputs, mode, **options)
-
-    aencode_document = aencode_query
-
-    def encode(self, text, mode):
-        return Embedding(
-            disc=self.vector("disc", text) if mode != "gen" else None,
-            gen=self.vector("gen", text) if mode != "disc" else None,
-            reasoning=f"about {text}" if mode != "disc" else None,
-        )
-
-    def vector(self, space, text):
-        seed = np.random.default_rng([ord(letter) for letter in space + text])
-        vector = seed.standard_normal(D).astype(np.float32)
-        return vector / np.linalg.norm(vector)
 
 
 KEYS = [f"doc{number}" for number in range(30)]
@@ -195,7 +156,10 @@ def test_without_an_encoder_words_and_embeddings_are_searched(retriever, encoder
     bare = Retriever(None, retriever.index)
     assert bare.search("amber", 3, "text").hits == retriever.search("amber", 3, "text").hits
     assert bare.search("amber", 3, "fused").spaces == ("text",)
-    assert bare.search(encoder.encode("amber", "both"), 3).hits == retriever.search("amber", 3).hits
+    assert (
+        bare.search(encoder.encode("amber", "both"), 3, "disc").hits
+        == retriever.search("amber", 3, "disc").hits
+    )
     with pytest.raises(ConfigError, match="no encoder"):
         bare.search("amber", 3, "disc")
 
@@ -250,10 +214,11 @@ def test_an_embedding_made_before_is_used_as_it_is(retriever, encoder):
 
 @pytest.mark.parametrize(
     "options",
-    [{"k": 0}, {"mode": "both"}, {"mode": "fused", "fusion": "mean"}, {"weights": {"disc": 1, "gen": 1}},
+    [{"k": 0}, {"mode": "both"}, {"mode": "fused", "fusion": "mean"},
+     {"mode": "disc", "weights": {"disc": 1, "gen": 1}},
      {"mode": "fused", "weights": {"disc": -1}}, {"mode": "fused", "weights": dict.fromkeys(SPACES, 0)},
      {"mode": "fused", "weights": {"colour": 1}}, {"mode": "fused", "weights": {"disc": float("nan")}},
-     {"mode": "fused", "spaces": ["disc"], "weights": {"gen": 1}}, {"spaces": ["disc"]},
+     {"mode": "fused", "spaces": ["disc"], "weights": {"gen": 1}}, {"mode": "gen", "spaces": ["disc"]},
      {"mode": "fused", "spaces": []}, {"mode": "fused", "spaces": "disc"}, {"mode": "fused", "spaces": ["x"]},
      {"candidates": 0}, {"group_by": "page"}, {"group_size": 2}, {"group_by": "document", "group_size": 0},
      {"lazy_gen": -1}, {"lazy_gen": 1}, {"query": Path("red.png"), "mode": "text"},
@@ -270,6 +235,11 @@ def test_impossible_options_are_refused_before_anything_is_encoded(
     assert len(encoder.calls) == calls
 
 
+def test_by_default_all_spaces_rank(retriever):
+    assert retriever.search("amber", 3).spaces == SPACES
+    assert retriever.search_batch(["amber"], 3)[0].spaces == SPACES
+
+
 def test_an_option_that_is_none_is_refused(retriever):
     with pytest.raises(TypeError, match="candidate"):
         retriever.search("query", candidate=3)
@@ -277,49 +247,6 @@ def test_an_option_that_is_none_is_refused(retriever):
 
 def test_the_options_are_those_that_are_checked():
     assert {field.name for field in fields(Request)} - {"k", "mode"} == SearchOptions.__annotations__.keys()
-
-
-@pytest.mark.parametrize(
-    ("query", "instruction"),
-    [
-        (Path("red.png"), "Represent the given image."),
-        ({"image": "red.png", "text": " "}, "Represent the given image."),
-        (MultimodalInput(video="a.mp4"), "Understand the content of the provided video."),
-        (MultimodalInput(images=("red.png",), instruction="Mine."), "Mine."),
-        ({"image": "red.png", "text": "like this"}, None),
-        ("words", None),
-    ],
-)
-def test_a_picture_alone_is_encoded_as_the_documents_were(
-    retriever, encoder, query, instruction, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    for name in ("red.png", "a.mp4"):
-        (tmp_path / name).write_bytes(b"never read")
-    retriever.search(query)
-    assert encoder.calls[-1][0].instruction == instruction
-    retriever.search(query, kind="image")
-    assert encoder.calls[-1][0].instruction == (instruction if instruction == "Mine." else None)
-
-
-@pytest.mark.parametrize(
-    "name", ["red.png", "folder/red.png", "https://a.example/red.png", "data:image/png;,AA"]
-)
-def test_a_string_is_text_and_opens_nothing(retriever, encoder, name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("red.png").write_bytes(b"never read")
-    if name == "red.png":
-        name = str(Path(name).absolute())
-    expected = MultimodalInput(text=name)
-    retriever.search(name)
-    assert encoder.calls[-1][0] == expected
-    assert retriever.search(name, mode="fused").spaces == SPACES
-    retriever.search_batch([name, name])
-    assert encoder.calls[-1][0] == [expected, expected]
-    asyncio.run(retriever.asearch(name))
-    assert encoder.calls[-1][0] == expected
-    asyncio.run(retriever.asearch_batch([name]))
-    assert encoder.calls[-1][0] == expected
 
 
 def same(one, other):

@@ -254,8 +254,8 @@ def test_what_is_found_is_reasoned_about_once(encoder, tmp_path, monkeypatch):
         (["red", "--queries", "asked.txt"], "leave QUERY"),
         (["--queries", "absent.txt"], "absent.txt"),
         (["--queries", "empty.txt"], "there is no question"),
-        (["--queries", "broken.txt"], "line 2 of 'broken.txt'"),
-        (["--queries", "strange.txt"], "line 1 of 'strange.txt': unknown keys colour"),
+        (["--queries", "broken.txt"], "line 2 of broken.txt"),
+        (["--queries", "strange.txt"], "line 1 of strange.txt: there is nothing to ask"),
         (["--queries", "latin.txt"], "UTF-8"),
     ],
 )

@@ -14,7 +14,7 @@ from ume_r1_rag.errors import ConfigError, InputError
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.ingest import MAX_TEXT_BYTES, Failure, documents, ingest, reread
 from ume_r1_rag.ingest.files import File
-from ume_r1_rag.ingest.opened import Clips, Reading, open_file
+from ume_r1_rag.ingest.opened import Clips, ReadOptions, open_file
 from ume_r1_rag.ingest.segments import segments
 from ume_r1_rag.media import Span
 from ume_r1_rag.types import Document
@@ -181,7 +181,7 @@ def test_a_content_hash_is_of_bytes_and_of_how_they_were_read(tmp_path):
 def test_late_segments_of_a_long_video_are_told_apart(tmp_path):
     path = write_clip(tmp_path / "c.mp4")
     spans = [Span(1_000_000, 1_000_010), Span(1_000_010, 1_000_020.5), Span(1_000_020.5, None)]
-    opened = Clips(File.at(str(path)), Reading(), spans)
+    opened = Clips(File.at(str(path)), ReadOptions(), spans)
     hows = [opened.content_hash(number).split(";")[2] for number in (1, 2, 3)]
     assert hows == ["clip=1000000-1000010", "clip=1000010-1000020.5", "clip=1000020.5-"]
 
@@ -189,7 +189,7 @@ def test_late_segments_of_a_long_video_are_told_apart(tmp_path):
 def test_what_the_encoder_decides_is_not_in_a_content_hash(tmp_path):
     path = tmp_path / "x.pdf"
     path.write_bytes(text_pdf(["one"]))
-    small, large = Reading(page_pixels=1000), Reading(page_pixels=2000, frames=3)
+    small, large = ReadOptions(page_pixels=1000), ReadOptions(page_pixels=2000, frames=3)
     with open_file(File.at(str(path)), small) as a, open_file(File.at(str(path)), large) as b:
         assert a.content_hash(1) == b.content_hash(1)
         assert a.read(1).input.images[0].size != b.read(1).input.images[0].size

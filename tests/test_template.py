@@ -157,8 +157,8 @@ def test_text_beside_visuals_cannot_add_visuals(tokens, text, images):
 
 
 @pytest.mark.parametrize("text", ["\ud83d", "a \udfff b", "\ud800\ud800"])
-def test_a_lone_surrogate_becomes_a_question_mark(tokens, text):
-    plain = re.sub("[\ud800-\udfff]", "?", text)
+def test_a_lone_surrogate_is_spelled_out(tokens, text):
+    plain = re.sub("[\ud800-\udfff]", lambda found: rf"\u{ord(found[0]):x}", text)
     assert tokens.prompt_ids(text) == tokens.prompt_ids(plain)
     assert tokens.prompt_ids(text, 1) == tokens.prompt_ids(plain, 1)
 

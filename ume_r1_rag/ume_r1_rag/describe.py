@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ume_r1_rag.unicode import unicode_text
+
 _LONGEST = 120
 
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f]")
@@ -15,18 +17,17 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u20
 
 
 def printable(text: Any, instead: str = "") -> str:
-    r"""Returns untrusted text with ``instead`` for each of ``CONTROLS``.
+    """Returns untrusted text with ``instead`` for each of ``CONTROLS``.
 
     Names of files and what a model wrote reach a terminal, a log or a page through this: an escape sequence
-    in them would act there, and a turned direction would let a name lie. Lone surrogates are spelled out
-    (``\udcff``).
+    in them would act there, and a turned direction would let a name lie.
     """
-    return CONTROLS.sub(instead, str(text).encode("utf-8", "backslashreplace").decode("utf-8"))
+    return CONTROLS.sub(instead, unicode_text(str(text)))
 
 
 def shorten(text: str, longest: int = _LONGEST) -> str:
     """Returns ``text`` printable, on one line, its middle cut out beyond ``longest`` characters."""
-    text = printable(" ".join(text.encode("utf-8", "replace").decode("utf-8").split()))
+    text = printable(" ".join(text.split()))
     if len(text) <= longest:
         return text
     half = (longest - 3) // 2

@@ -30,6 +30,7 @@ from ume_r1_rag.describe import describe, is_pil_image, shorten
 from ume_r1_rag.errors import InputError, UmeR1Error
 from ume_r1_rag.media.mediatype import SNIFF_BYTES, kind_of_name, kind_of_url, kinds_of_bytes
 from ume_r1_rag.types import Document, MultimodalInput
+from ume_r1_rag.unicode import unicode_text
 
 if TYPE_CHECKING:
     from ume_r1_rag.media.mediatype import MediaKind
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 _KEYS = ("text", "image", "video", "instruction")
 _LONGEST_PATH = 1024
 _SPACE = re.compile(r"\s")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _ACCEPTED = (
     "a str, a PIL image, a Path, a URL, a data URL, encoded bytes, a dict with "
     f"{', '.join(_KEYS)}, a list of frames, a MultimodalInput or a Document"
@@ -101,7 +101,7 @@ def to_input(one: Any) -> MultimodalInput:
 
     A dict has the keys ``text``, ``image``, ``video``, ``instruction``, all optional: a list under
     ``image`` is several images, one under ``video`` the frames of one video. A list is the frames of one
-    video. Bytes are an image or a video by their first bytes. Lone surrogates become U+FFFD.
+    video. Bytes are an image or a video by their first bytes. Text is made well-formed Unicode.
 
     Raises:
         InputError: it holds nothing, is of an unknown type, or names a file that is not there.
@@ -134,18 +134,11 @@ def to_query(one: Any) -> MultimodalInput:
     Raises:
         InputError: as ``to_input``.
     """
-    return MultimodalInput(text=clean_text(one)) if isinstance(one, str) else to_input(one)
-
-
-def clean_text(text: str) -> str:
-    """Returns ``text`` with every lone surrogate replaced by U+FFFD; paired ones are joined."""
-    if _SURROGATE.search(text) is None:
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return MultimodalInput(text=unicode_text(one)) if isinstance(one, str) else to_input(one)
 
 
 def _cleaned(one: MultimodalInput) -> MultimodalInput:
-    text, instruction = (None if old is None else clean_text(old) for old in (one.text, one.instruction))
+    text, instruction = (None if old is None else unicode_text(old) for old in (one.text, one.instruction))
     same = text == one.text and instruction == one.instruction
     return one if same else replace(one, text=text, instruction=instruction)
 
@@ -154,7 +147,7 @@ def _from_str(text: str) -> MultimodalInput:
     kind = _kind_of_str(text)
     if kind is not None:
         return _visual(text, kind)
-    return MultimodalInput(text=clean_text(text))
+    return MultimodalInput(text=unicode_text(text))
 
 
 def _kind_of_str(text: str) -> MediaKind | None:
@@ -202,7 +195,7 @@ def _from_mapping(one: Mapping[Any, Any]) -> MultimodalInput:
 def _text(one: Mapping[Any, Any], key: str) -> str | None:
     value = one.get(key)
     if value is None or isinstance(value, str):
-        return None if value is None else clean_text(value)
+        return None if value is None else unicode_text(value)
     raise InputError(f"{key!r} is {describe(value)}, not a str: give one text per input")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from ume_r1_rag.errors import ConfigError, InputError
+from ume_r1_rag.errors import ConfigError, EncodeErrors, InputError, UmeR1Error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,9 @@ SearchSpace = Literal["disc", "gen", "text"]
 
 Mode = Literal["disc", "gen", "both"]
 """What an encoder is asked for."""
+
+OnError = Literal["raise", "return"]
+"""What an encoder does about inputs that fail: finish the others and raise, or put errors in place."""
 
 Think: TypeAlias = int | Literal["full", "none"]
 """A think budget: ``"full"``, ``"none"``, or the number of tokens after which the thinking is closed."""
@@ -46,10 +49,24 @@ def check_think(think: Think) -> Think:
     raise ConfigError(f'think={think!r} is no budget: use "full", "none" or a positive number of tokens')
 
 
-def check_mode(mode: str) -> None:
-    """Raises ``ConfigError`` unless ``mode`` is ``"disc"``, ``"gen"`` or ``"both"``."""
-    if mode not in ("disc", "gen", "both"):
+def spaces_of(mode: Mode) -> tuple[Space, ...]:
+    """Returns the spaces that a mode stands for, in their usual order.
+
+    Raises:
+        ConfigError: there is no such mode.
+    """
+    if mode not in _SPACES_OF:
         raise ConfigError(f'mode={mode!r} is unknown: use "disc", "gen" or "both"')
+    return _SPACES_OF[mode]
+
+
+def mode_of(spaces: Iterable[Space]) -> Mode:
+    """Returns the mode that stands for some spaces, at least one; the inverse of :func:`spaces_of`."""
+    found = set(spaces)
+    return next(mode for mode, those in _SPACES_OF.items() if found == set(those))
+
+
+_SPACES_OF: Mapping[Mode, tuple[Space, ...]] = {"disc": ("disc",), "gen": ("gen",), "both": ("disc", "gen")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +268,32 @@ class Hit:
         return found if isinstance(found, str) else None
 
 
+def check_on_error(on_error: str) -> None:
+    """Raises ``ConfigError`` unless ``on_error`` is ``"raise"`` or ``"return"``."""
+    if on_error not in ("raise", "return"):
+        raise ConfigError(f'on_error={on_error!r} is unknown: use "raise" or "return"')
+
+
+def answer(results: Sequence[Embedding | UmeR1Error], *, single: bool, on_error: OnError) -> Any:
+    """Returns what an encoder gives for its inputs: a list, or the one result of a single input.
+
+    Args:
+        results: an embedding or an error for each input, in order.
+        single: whether it was one input and no batch.
+        on_error: ``"return"`` leaves errors in their places.
+
+    Raises:
+        EncodeErrors: some of a batch failed; the rest is in its ``results``.
+        UmeR1Error: the error of a single input.
+    """
+    failures = [(at, one) for at, one in enumerate(results) if isinstance(one, UmeR1Error)]
+    if failures and on_error == "raise":
+        if single:
+            raise failures[0][1]
+        raise EncodeErrors([one if isinstance(one, Embedding) else None for one in results], failures)
+    return results[0] if single else list(results)
+
+
 Inputs: TypeAlias = Any
 """Anything ``ume_r1_rag.inputs.to_inputs`` understands: one input or a sequence of them."""
 
@@ -276,6 +319,11 @@ class Encoder(Protocol):
     @property
     def spaces(self) -> tuple[Space, ...]:
         """The spaces it can encode in; asked for another one, it raises ``ConfigError``."""
+        ...
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What ``kind=`` may name: its instructions or prompts; another one raises ``ConfigError``."""
         ...
 
     @property

@@ -45,7 +45,7 @@ class Ours:
         first = queries[0]
         search = self._retriever.search
         if kind == "batch":
-            results = self._retriever.search_batch([one.embedding for one in queries], K)
+            results = self._retriever.search_batch([one.embedding for one in queries], K, "disc")
         elif kind == "text":
             results = [search(first.words, K, "text")]
         elif kind in _FUSIONS:
@@ -61,9 +61,9 @@ class Ours:
                 )
             ]
         elif kind == "grouped":
-            results = [search(first.embedding, K, group_by="document")]
+            results = [search(first.embedding, K, "disc", group_by="document")]
         elif kind == "filtered":
-            results = [search(first.embedding, K, filter={"shelf": first.shelf})]
+            results = [search(first.embedding, K, "disc", filter={"shelf": first.shelf})]
         else:
             results = [search(first.embedding, K, "gen" if kind == "gen" else "disc")]
         return [[(hit.id, hit.score) for hit in result.hits] for result in results]

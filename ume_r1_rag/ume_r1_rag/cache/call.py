@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.cache.content import content_digest, reads_files
 from ume_r1_rag.cache.store import Row
-from ume_r1_rag.errors import EncodeErrors, UmeR1Error
-from ume_r1_rag.types import Embedding, Mode, MultimodalInput, Space, TokenCounts
+from ume_r1_rag.errors import UmeR1Error
+from ume_r1_rag.types import (
+    Embedding,
+    Mode,
+    MultimodalInput,
+    OnError,
+    Space,
+    TokenCounts,
+    answer,
+    check_on_error,
+    mode_of,
+    spaces_of,
+)
 
 if TYPE_CHECKING:
     from ume_r1_rag.types import Vector
-
-WANTED: dict[Mode, tuple[Space, ...]] = {"disc": ("disc",), "gen": ("gen",), "both": ("disc", "gen")}
 
 
 @dataclass(slots=True)
@@ -51,9 +60,14 @@ class Call:
     """One call: its distinct inputs, what is known of them, and where their answers go."""
 
     def __init__(self, mode: Mode, single: bool, options: Mapping[str, Any]) -> None:
-        """Begins a call with the options that its caller gave."""
-        self.mode, self.single = mode, single
-        self.raises = options.get("on_error", "raise") == "raise"
+        """Begins a call with the options that its caller gave.
+
+        Raises:
+            ConfigError: ``mode`` or ``on_error`` is unknown.
+        """
+        self.wanted, self.single = spaces_of(mode), single
+        self._on_error: OnError = options.get("on_error", "raise")
+        check_on_error(self._on_error)
         self.passed_on = {**options, "on_error": "return"}
         self.entries: dict[str, Entry] = {}
         self._order: list[Entry] = []
@@ -77,9 +91,9 @@ class Call:
         """Returns what must be encoded, by the vectors that are lacking."""
         lacking: dict[Mode, list[Entry]] = {}
         for entry in self.all_entries():
-            spaces = [space for space in WANTED[self.mode] if space not in entry.found]
+            spaces = [space for space in self.wanted if space not in entry.found]
             if spaces and entry.error is None:
-                lacking.setdefault("both" if len(spaces) == 2 else spaces[0], []).append(entry)
+                lacking.setdefault(mode_of(spaces), []).append(entry)
         return list(lacking.items())
 
     def take(self, group: Sequence[Entry], results: Sequence[Embedding | UmeR1Error]) -> None:
@@ -99,15 +113,10 @@ class Call:
             EncodeErrors: some failed, and errors were not asked for.
         """
         results: list[Embedding | UmeR1Error] = [
-            entry.error if entry.error is not None else _embedding(entry.found, self.mode)
+            entry.error if entry.error is not None else _embedding(entry.found, self.wanted)
             for entry in self._order
         ]
-        failures = [(at, one) for at, one in enumerate(results) if isinstance(one, UmeR1Error)]
-        if failures and self.raises:
-            if self.single:
-                raise failures[0][1]
-            raise EncodeErrors([one if isinstance(one, Embedding) else None for one in results], failures)
-        return results[0] if self.single else results
+        return answer(results, single=self.single, on_error=self._on_error)
 
 
 def _rows(made: Embedding) -> dict[Space, Row]:
@@ -133,9 +142,9 @@ def _rows(made: Embedding) -> dict[Space, Row]:
     return rows
 
 
-def _embedding(rows: Mapping[Space, Row], mode: Mode) -> Embedding:
-    """Returns the embedding that an encoder gives for ``mode``."""
-    disc, gen = (rows[space] if space in WANTED[mode] else None for space in ("disc", "gen"))
+def _embedding(rows: Mapping[Space, Row], wanted: Collection[Space]) -> Embedding:
+    """Returns the embedding that an encoder gives for some spaces."""
+    disc, gen = (rows[space] if space in wanted else None for space in ("disc", "gen"))
     # With both, gen's counts hold: its prompt is disc's.
     data = dict((gen or disc).data)  # type: ignore[union-attr]  # a mode wants at least one
     data["tokens"] = TokenCounts(**data["tokens"])

@@ -15,7 +15,7 @@ from ume_r1_rag.cache.content import content_digest
 from ume_r1_rag.cache.store import CacheInfo, Row, Store
 from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.inputs import to_inputs
-from ume_r1_rag.types import Encoder, Inputs, Mode, MultimodalInput, Space, check_mode
+from ume_r1_rag.types import Encoder, Inputs, Mode, MultimodalInput, Space
 
 Role = Literal["query", "document"]
 
@@ -85,6 +85,11 @@ class CachedEncoder:
         """The encoder's."""
         return self.encoder.spaces
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The encoder's."""
+        return self.encoder.kinds
+
     def encode_query(self, inputs: Inputs, mode: Mode = "disc", **options: Any) -> Any:
         """Returns one ``Embedding``, or a list in the inputs' order; see ``Encoder``.
 
@@ -145,9 +150,6 @@ class CachedEncoder:
         return await asyncio.to_thread(self._finish, call)
 
     def _look_up(self, role: Role, inputs: Inputs, mode: Mode, options: dict[str, Any]) -> Call:
-        check_mode(mode)
-        if options.get("on_error", "raise") not in ("raise", "return"):
-            raise ConfigError(f'on_error={options["on_error"]!r} is unknown: use "raise" or "return"')
         items, single = to_inputs(inputs, on_error="return")
         call = Call(mode, single, options)
         scope = self._scope(role, options)

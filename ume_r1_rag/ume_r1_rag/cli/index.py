@@ -245,18 +245,17 @@ def _command(*words: str) -> str:
 def _dry_run(address: Address, given: list[Path], encoding: _Encoding, **options: Any) -> bool:
     from ume_r1_rag.cli.index_report import file_line, plan_report
     from ume_r1_rag.cli.store import find_index
-    from ume_r1_rag.encoder.sentence_transformers import FAMILY
-    from ume_r1_rag.ingest import FilePlan, plan
+    from ume_r1_rag.encoder.fingerprint import spaces_in
+    from ume_r1_rag.ingest import FileDryRun, dry_run
 
-    def show(one: FilePlan) -> None:
+    def show(one: FileDryRun) -> None:
         if line := file_line(one):
             typer.echo(line)
 
     target = find_index(address)
     with target or nullcontext():
-        foreign = target is not None and target.fingerprint.get("encoder") == FAMILY
-        mode = encoding.wanted(target, reasons=not foreign)
-        found = plan(target, given, mode, on_file=show, **options)
+        mode = encoding.wanted(target, reasons="gen" in spaces_in(target.fingerprint if target else {}))
+        found = dry_run(target, given, mode, on_file=show, **options)
     typer.echo(plan_report(found, address.collection, new_collection=target is None))
     return found.ok
 

@@ -12,7 +12,7 @@ from ume_r1_rag.types import ItemKind, Mode
 if TYPE_CHECKING:
     from ume_r1_rag.cache import CacheInfo
     from ume_r1_rag.index import IndexInfo
-    from ume_r1_rag.ingest import Estimate, Failure, FilePlan, IngestReport, Plan, Pruned
+    from ume_r1_rag.ingest import DryRun, Estimate, Failure, FileDryRun, IngestReport, Pruned
 
 _MOST_REASONS = 10
 _MOST_FAILURES = 100
@@ -55,14 +55,14 @@ def ingest_report(
     return "\n".join(lines)
 
 
-def file_line(one: FilePlan) -> str:
+def file_line(one: FileDryRun) -> str:
     """Returns what would be done with a file; empty if nothing."""
     counts = {"new": one.new, "replaced": one.replaced, "removed": one.removed}
     words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     return f"{pad(words, 24)}  {fit(clean(one.title), columns() - 26)}" if words else ""
 
 
-def plan_report(found: Plan, collection: str, *, new_collection: bool) -> str:
+def plan_report(found: DryRun, collection: str, *, new_collection: bool) -> str:
     """Returns what an ingestion would do."""
     lines = [
         f"would index  {found.new} new and {found.replaced} replaced documents{_kinds(found.kinds)}",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ume_r1_rag.errors import ConfigError, MissingExtra
-from ume_r1_rag.types import Encoder, Mode, Think
+from ume_r1_rag.types import Encoder, Mode, Think, mode_of
 
 if TYPE_CHECKING:
     from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
@@ -62,7 +62,7 @@ def _refuse_settings(name: str, preset: str | Preset, think: Think) -> None:
 
 def mode_for(mode: Mode | None, encoder: Encoder) -> Mode:
     """Returns the mode that an option says, or by default all that an encoder has."""
-    return mode or ("both" if "gen" in encoder.spaces else "disc")
+    return mode or mode_of(encoder.spaces)
 
 
 def quiet() -> None:
@@ -89,23 +89,22 @@ def encoder_for(
     Raises:
         ConfigError: the collection does not say where its model is to be had.
     """
-    from ume_r1_rag.encoder.sentence_transformers import FAMILY
+    from ume_r1_rag.checkpoints import ST_PREFIX
     from ume_r1_rag.template import load_preset
 
     stored = fingerprint.get("model")
     named = str(stored) if stored and stored != "local" else None
     name = model or named or os.environ.get("UME_R1_MODEL")
-    foreign = fingerprint.get("encoder") == FAMILY
     if not name:
+        prefix = "" if "preset" in fingerprint else ST_PREFIX
         raise ConfigError(
             "the collection was written with a model from a folder, and a collection does not keep the "
-            f"folder's name: pass --model {'st:' if foreign else ''}DIR, or set UME_R1_MODEL"
+            f"folder's name: pass --model {prefix}DIR, or set UME_R1_MODEL"
         )
     revision = fingerprint.get("revision") if name == named else None
     budget: Think = fingerprint.get("think", "full") if think is None else think
     protocol: str | Preset = preset or "serving"
-    # Only our own encoders have presets; without one there is nothing to take over.
-    if preset is None and not foreign and "preset" in fingerprint:
+    if preset is None and "preset" in fingerprint:
         protocol = load_preset(fingerprint["preset"])
     return load_encoder(name, protocol, budget, revision, batch_size)
 

@@ -52,7 +52,7 @@ def reindex(
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            help="Questions to compare by: one a line, or JSON objects with text, image, kind, gold, page.",
+            help="Questions to compare by, one a line as in `ume-r1 search`; JSON may name gold and page.",
         ),
     ] = None,
     mode: Annotated[
@@ -119,11 +119,12 @@ def reindex(
         return
     from ume_r1_rag.cli.interrupt import Interrupt
     from ume_r1_rag.cli.model import encoder_for, load_encoder
-    from ume_r1_rag.ingest import read_questions, swap
+    from ume_r1_rag.cli.search_input import questions as read
     from ume_r1_rag.ingest import reindex as build
+    from ume_r1_rag.ingest import swap
 
     kept, thinking = storage_of(storage), budget(think) or "full"
-    questions = list(read_questions(queries)) if queries is not None else []
+    questions = read(queries) if queries is not None else []
     with open_index(path, url, collection) as index:
         encoder = load_encoder(to, preset, thinking, batch_size=batch_size)
         _refuse_the_same(index, encoder.fingerprint, anew=kept is not None or store_reasoning is not None)

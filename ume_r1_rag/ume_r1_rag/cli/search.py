@@ -29,8 +29,7 @@ from ume_r1_rag.retriever.fusion import Fusion
 from ume_r1_rag.retriever.options import GroupBy, SearchMode, SearchOptions
 
 if TYPE_CHECKING:
-    from ume_r1_rag.cli.search_report import Question
-    from ume_r1_rag.retriever import Retriever, SearchResult
+    from ume_r1_rag.retriever import Question, Retriever, SearchResult
 
 EXAMPLES = """\b
 Examples:
@@ -66,7 +65,7 @@ def search(
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            help="Questions, one a line: a text, or JSON with text, image, video.",
+            help="Questions, one a line: a text, or JSON with text, image, video, kind.",
         ),
     ] = None,
     mode: Annotated[
@@ -206,8 +205,20 @@ def _search(
     Raises:
         InputError: questions cannot be encoded; each is named.
     """
-    try:
-        return retriever.search_batch([one.asked for one in asked], k, mode, **options)
-    except EncodeErrors as errors:
-        failed = "; ".join(f"{asked[at].shown}: {error}" for at, error in errors.failures)
-        raise InputError(f"{len(errors.failures)} of {len(asked)} questions failed: {failed}") from errors
+    # What a question says of itself goes before what is said of all.
+    given = options.get("kind")
+    kinds = [one.kind_for(retriever.encoder) or given for one in asked]
+    found: dict[int, SearchResult] = {}
+    failed: list[str] = []
+    for kind in dict.fromkeys(kinds):
+        places = [at for at, own in enumerate(kinds) if own == kind]
+        options["kind"] = kind
+        try:
+            answers = retriever.search_batch([asked[at].input for at in places], k, mode, **options)
+        except EncodeErrors as errors:
+            failed += [f"{asked[places[at]].shown}: {error}" for at, error in errors.failures]
+        else:
+            found |= zip(places, answers, strict=True)
+    if failed:
+        raise InputError(f"{len(failed)} of {len(asked)} questions failed: {'; '.join(failed)}")
+    return [found[at] for at in range(len(asked))]

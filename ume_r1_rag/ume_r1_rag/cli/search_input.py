@@ -10,9 +10,10 @@ from typing import Any
 import typer
 
 from ume_r1_rag.cli.screen import clean
-from ume_r1_rag.cli.search_report import Question
-from ume_r1_rag.errors import UmeR1Error
+from ume_r1_rag.errors import InputError
+from ume_r1_rag.inputs import to_input, to_query
 from ume_r1_rag.retriever.options import SPACES
+from ume_r1_rag.retriever.question import Question, read_questions
 from ume_r1_rag.types import SearchSpace
 
 
@@ -23,44 +24,26 @@ def question(query: str, images: Sequence[str] | None, video: str | None) -> Que
         InputError: a file is absent or of another kind.
         typer.BadParameter: there is none.
     """
-    from ume_r1_rag.inputs import to_input, to_query
-
     if not query.strip() and not images and video is None:
         raise typer.BadParameter("give a QUERY, --image or --video, or --queries")
-    files = [Path(name).name for name in (*(images or ()), *([video] if video else ()))]
-    shown = clean(" + ".join(part for part in (query, *files) if part))
-    if not files:
-        return Question(shown, to_query(query))
+    if not images and video is None:
+        return Question(to_query(query))
     given: dict[str, Any] = {"text": query or None, "image": list(images or ()) or None, "video": video}
-    return Question(shown, to_input({name: value for name, value in given.items() if value is not None}))
+    return Question(to_input({name: value for name, value in given.items() if value is not None}))
 
 
 def questions(file: Path) -> list[Question]:
-    """Returns the questions of a file, one a line.
-
-    A line that starts with ``{`` is a JSON object with ``text``, ``image``, ``video``, ``instruction``;
-    any other is a text. Empty lines are passed over.
+    """Returns the questions of a file, see :func:`ume_r1_rag.retriever.read_questions`.
 
     Raises:
         typer.BadParameter: there is none, or a line cannot be read.
     """
-    from ume_r1_rag.inputs import to_query
-
-    found = []
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{str(file)!r} cannot be read as UTF-8: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            asked = json.loads(line) if line.lstrip().startswith("{") else line.strip()
-            found.append(Question(_shown(asked), to_query(asked)))
-        except (json.JSONDecodeError, UmeR1Error) as error:
-            raise typer.BadParameter(f"line {number} of {str(file)!r}: {clean(error)}") from error
+        found = list(read_questions(file))
+    except InputError as error:
+        raise typer.BadParameter(clean(error)) from error
     if not found:
-        raise typer.BadParameter(f"there is no question in {str(file)!r}")
+        raise typer.BadParameter(f"there is no question in {clean(file)}")
     return found
 
 
@@ -126,14 +109,3 @@ def _value(text: str) -> Any:
     except json.JSONDecodeError:
         return text
     return text if isinstance(value, dict) else value
-
-
-def _shown(asked: str | dict[str, Any]) -> str:
-    if isinstance(asked, str):
-        return clean(asked)
-    files: list[Any] = []
-    for name in ("image", "video"):
-        given = asked.get(name)
-        files += given if isinstance(given, list) else [given]
-    names = [Path(str(file)).name for file in files if file is not None]
-    return clean(" + ".join([*([asked["text"]] if asked.get("text") else []), *names]))

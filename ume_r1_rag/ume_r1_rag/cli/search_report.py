@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.cli.screen import Align, clean, columns, fit, table, width, wrap
 
 if TYPE_CHECKING:
-    from ume_r1_rag.retriever import SearchResult
+    from ume_r1_rag.retriever import Question, SearchResult
     from ume_r1_rag.types import Hit, MultimodalInput
 
 _FIELDS = ("kind", "title", "document", "uri", "page", "span_s", "summary", "reasoning", "gen_issue", "text")
 """What ``--json`` tells of a hit, beside its scores: everything but the thumbnail and bookkeeping."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What was asked, and how it is shown.
-
-    Attributes:
-        shown: its words and the names of its files, clean.
-        asked: as the retriever takes it.
-    """
-
-    shown: str
-    asked: MultimodalInput
 
 
 def report(question: Question, found: SearchResult, about: str, explain: bool) -> str:
@@ -94,7 +80,7 @@ def write_page(
     from ume_r1_rag.results_page import Section, render_results
 
     sections = [
-        Section.of(question.shown, found, _thumbnail(question.asked))
+        Section.of(question.shown, found, _thumbnail(question.input))
         for question, found in zip(questions, answers, strict=True)
     ]
     page = render_results(sections, title="Search results", subtitle=about)

@@ -18,7 +18,6 @@ from ume_r1_rag.errors import (
     BackendError,
     CheckpointError,
     ConfigError,
-    EncodeErrors,
     MissingExtra,
     UmeR1Error,
 )
@@ -29,16 +28,17 @@ from ume_r1_rag.types import (
     Inputs,
     Mode,
     MultimodalInput,
+    OnError,
     Space,
     Think,
-    check_mode,
+    answer,
+    check_on_error,
     check_think,
+    spaces_of,
 )
 
 if TYPE_CHECKING:
     from ume_r1_rag.media.fetch import Fetcher
-
-OnError = Literal["raise", "return"]
 
 
 class UmeR1Encoder:
@@ -124,6 +124,11 @@ class UmeR1Encoder:
     def spaces(self) -> tuple[Space, ...]:
         """The spaces it encodes in: both."""
         return ("disc", "gen")
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The instruction presets, see ``encode_query``."""
+        return frozenset(INSTRUCTIONS)
 
     @property
     def max_image_pixels(self) -> int:
@@ -291,10 +296,9 @@ class UmeR1Encoder:
         seed: int,
         on_error: OnError,
     ) -> tuple[list[Plan], bool]:
-        check_mode(mode)
+        spaces_of(mode)  # refuses what is no mode
         budget = self.think if think is None else check_think(think)
-        if on_error not in ("raise", "return"):
-            raise ConfigError(f'on_error={on_error!r} is unknown: use "raise" or "return"')
+        check_on_error(on_error)
         if num_samples < 0 or (num_samples and mode == "disc"):
             raise ConfigError(
                 f'num_samples={num_samples} with mode={mode!r}: samples need mode "gen" or "both"'
@@ -340,14 +344,7 @@ class UmeR1Encoder:
                 results.append(plan.embedding(self.backend.prompt_tokenizer, mark))
             except UmeR1Error as error:
                 results.append(error)
-        if on_error == "return":
-            return results[0] if single else results
-        failures = [(i, r) for i, r in enumerate(results) if isinstance(r, UmeR1Error)]
-        if failures and single:
-            raise failures[0][1]
-        if failures:
-            raise EncodeErrors([r if isinstance(r, Embedding) else None for r in results], failures)
-        return results[0] if single else results
+        return answer(results, single=single, on_error=on_error)
 
 
 class _Loader:

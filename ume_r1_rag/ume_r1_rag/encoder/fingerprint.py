@@ -16,7 +16,7 @@ from ume_r1_rag.template import EMBED_PROMPT, Preset
 from ume_r1_rag.types import INFORMATIVE_FIELDS
 
 if TYPE_CHECKING:
-    from ume_r1_rag.types import Think
+    from ume_r1_rag.types import Space, Think
 
 SCHEMA = 1
 """Raised when the way from an input to a vector changes."""
@@ -53,6 +53,14 @@ def make_fingerprint(
         "model": model,
         "revision": revision,
     }
+
+
+def spaces_in(fingerprint: Mapping[str, Any]) -> tuple[Space, ...]:
+    """Returns the spaces of the encoder that a fingerprint is of: gen is among them if it has a think budget.
+
+    For those who have not loaded a model. Of an empty fingerprint, both.
+    """
+    return ("disc",) if fingerprint and "think" not in fingerprint else ("disc", "gen")
 
 
 def digest(fingerprint: Mapping[str, Any]) -> str:

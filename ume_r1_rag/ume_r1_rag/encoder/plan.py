@@ -22,7 +22,7 @@ from ume_r1_rag.template import (
     think_closed,
     well_formed,
 )
-from ume_r1_rag.types import Embedding, Mode, Think, TokenCounts
+from ume_r1_rag.types import Embedding, Mode, Think, TokenCounts, spaces_of
 
 if TYPE_CHECKING:
     from ume_r1_rag.types import Space
@@ -178,9 +178,8 @@ class Plan:
             plan.disc = Request(f"{position}", prompt_ids, media)
             return plan
         gen_only: frozenset[Space] = frozenset({"gen"})
-        both: frozenset[Space] = gen_only | {"disc"} if mode == "both" else gen_only
         for number, how in enumerate((sampling, *samples)):
-            want = both if number == 0 else gen_only
+            want = frozenset(spaces_of(mode)) if number == 0 else gen_only
             request = Request(f"{position}/{number}", prompt_ids, media, want, how)
             plan.generations.append(Generation(request, think, how.max_new_tokens))
         return plan

@@ -19,7 +19,6 @@ from ume_r1_rag.errors import (
     BackendError,
     CheckpointError,
     ConfigError,
-    EncodeErrors,
     InputError,
     MissingExtra,
     UmeR1Error,
@@ -27,7 +26,17 @@ from ume_r1_rag.errors import (
 from ume_r1_rag.inputs import to_inputs
 from ume_r1_rag.pooling import normalize
 from ume_r1_rag.template import PRESETS
-from ume_r1_rag.types import Embedding, Inputs, Mode, MultimodalInput, Space, check_mode
+from ume_r1_rag.types import (
+    Embedding,
+    Inputs,
+    Mode,
+    MultimodalInput,
+    OnError,
+    Space,
+    answer,
+    check_on_error,
+    spaces_of,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,12 +44,8 @@ if TYPE_CHECKING:
     from ume_r1_rag.media.fetch import Fetcher
 
 Role = Literal["query", "document"]
-OnError = Literal["raise", "return"]
 Sample: TypeAlias = "str | dict[str, Any]"
 """One input as sentence-transformers takes it."""
-
-FAMILY = "sentence-transformers"
-"""The field ``encoder`` of such a fingerprint, by which a collection's encoder is found again."""
 
 SCHEMA = 1
 """Raised when the way from an input to a vector changes."""
@@ -124,11 +129,16 @@ class SentenceTransformerEncoder:
         return ("disc",)
 
     @property
+    def kinds(self) -> frozenset[str]:
+        """The names of the model's own prompts."""
+        return frozenset(self._loaded().prompts)
+
+    @property
     def fingerprint(self) -> dict[str, Any]:
         """What the vectors depend on. The model's prompts and settings are among its weights' files."""
         return {
             "schema": SCHEMA,
-            "encoder": FAMILY,
+            "encoder": "sentence-transformers",
             "weights": self._weights,
             "dimension": self.dimension,
             "max_image_pixels": self._max_image_pixels,
@@ -211,16 +221,14 @@ class SentenceTransformerEncoder:
         self.close()
 
     def _check(self, mode: Mode, kind: str | None, on_error: OnError, options: dict[str, Any]) -> None:
-        check_mode(mode)
-        if mode != "disc":
+        if spaces_of(mode) != self.spaces:
             raise ConfigError(f'mode={mode!r}: {self.model} has disc vectors alone: use mode="disc"')
-        if on_error not in ("raise", "return"):
-            raise ConfigError(f'on_error={on_error!r} is unknown: use "raise" or "return"')
+        check_on_error(on_error)
         unknown = sorted(name for name, value in options.items() if value is not None)
         if unknown:
             raise ConfigError(f"{', '.join(unknown)} mean nothing to {self.model}: leave them out")
-        if kind is not None and kind not in self._loaded().prompts:
-            known = ", ".join(sorted(self._loaded().prompts)) or "none"
+        if kind is not None and kind not in self.kinds:
+            known = ", ".join(sorted(self.kinds)) or "none"
             raise ConfigError(
                 f"kind={kind!r} is no prompt of {self.model}, which has {known}: UME-R1's instructions are "
                 "of no use to another model; leave it out"
@@ -248,12 +256,7 @@ class SentenceTransformerEncoder:
                         else Embedding(disc=vector, gen=None, fingerprint=mark)
                     )
                 bar.update(len(places))
-        failures = [(at, one) for at, one in enumerate(results) if isinstance(one, UmeR1Error)]
-        if failures and on_error == "raise":
-            if single:
-                raise failures[0][1]
-            raise EncodeErrors([one if isinstance(one, Embedding) else None for one in results], failures)
-        return results[0] if single else results
+        return answer(results, single=single, on_error=on_error)
 
     def _batches(
         self, items: Sequence[MultimodalInput | UmeR1Error], results: list[Any]

@@ -7,7 +7,8 @@ which is an alias of one of several versions.
 
 from ume_r1_rag.index.alias import Version
 from ume_r1_rag.index.filters import Filter, to_filter
-from ume_r1_rag.index.qdrant import IndexInfo, QdrantIndex
+from ume_r1_rag.index.info import IndexInfo
+from ume_r1_rag.index.qdrant import QdrantIndex
 from ume_r1_rag.index.side import SideCollection
 from ume_r1_rag.index.storage import PointBytes, Storage
 from ume_r1_rag.index.stored import Stored

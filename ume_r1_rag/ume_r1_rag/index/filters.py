@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.index.payload import FIELDS
+from ume_r1_rag.unicode import unicode_text
 
 if TYPE_CHECKING:
     from qdrant_client import models
@@ -49,12 +50,15 @@ def _condition(path: str, value: Any) -> models.Condition:
     if value is None:
         return models.IsEmptyCondition(is_empty=models.PayloadField(key=path))
     if isinstance(value, (list, tuple, set, frozenset)):
-        values = list(value)
+        values = [unicode_text(v) if isinstance(v, str) else v for v in value]
         # One MatchAny can use a server's index, but takes only strings or only integers.
         if all(isinstance(v, str) for v in values) or all(type(v) is int for v in values):
             return models.FieldCondition(key=path, match=models.MatchAny(any=values))
         return models.Filter(should=[_condition(path, v) for v in values])
-    if isinstance(value, (str, bool, int)):
+    if isinstance(value, str):
+        # As it would be stored.
+        return models.FieldCondition(key=path, match=models.MatchValue(value=unicode_text(value)))
+    if isinstance(value, (bool, int)):
         return models.FieldCondition(key=path, match=models.MatchValue(value=value))
     if isinstance(value, float):
         return models.FieldCondition(key=path, range=models.Range(gte=value, lte=value))

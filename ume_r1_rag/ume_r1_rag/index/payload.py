@@ -7,7 +7,8 @@
 * LangChain: ``page_content`` and a nested ``metadata``.
 * This package: ``ume_*``. A field without a value is left out.
 
-All text may come from a model or from a file: it is untrusted, and stored as well-formed Unicode.
+All text may come from a model or from a file: it is untrusted, and stored as
+:func:`ume_r1_rag.unicode.unicode_text` makes it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 from ume_r1_rag.index.tenant import FIELD as TENANT
 from ume_r1_rag.types import Document, Embedding, Hit
+from ume_r1_rag.unicode import unicode_text
 
 NAMESPACE = uuid.UUID("31832da0-1634-46f9-a14c-f37c5ff4bfc3")
 """The namespace of this project's point ids. Changing it would orphan every stored point."""
@@ -60,7 +62,7 @@ def point_id(key: str, tenant: str | None = None) -> str:
 
     A namespace for each tenant, rather than a joint string, leaves no two pairs that could collide.
     """
-    space = NAMESPACE if tenant is None else uuid.uuid5(NAMESPACE, f"tenant:{unicode_text(tenant)}")
+    space = NAMESPACE if tenant is None else uuid.uuid5(NAMESPACE, f"tenant:{tenant}")
     return str(uuid.uuid5(space, unicode_text(key)))
 
 
@@ -187,11 +189,6 @@ def page_content(document: Document, embedding: Embedding) -> str:
     return unicode_text(next((str(text) for text in choices if text and str(text).strip()), document.key))
 
 
-def unicode_text(text: str) -> str:
-    r"""Returns ``text`` with lone surrogates spelled out (``\udcff``): no store takes them as they are."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def jsonable(value: Any) -> Any:
     """Returns ``value`` as JSON can hold it.
 
@@ -225,8 +222,7 @@ def _public_metadata(document: Document) -> dict[str, Any]:
         "span_s": document.span_s,
         "document": document.document or document.key,
     }
-    merged = {**document.metadata, **{k: v for k, v in ours.items() if v is not None and v != ""}}
-    return {k: jsonable(v) for k, v in merged.items()}
+    return {**document.metadata, **{k: v for k, v in ours.items() if v is not None and v != ""}}
 
 
 def _node(

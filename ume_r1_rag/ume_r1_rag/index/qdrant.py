@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +13,7 @@ from ume_r1_rag.index import alias, schema
 from ume_r1_rag.index.alias import Version
 from ume_r1_rag.index.async_client import ThreadedClient
 from ume_r1_rag.index.connection import connect
+from ume_r1_rag.index.info import IndexInfo
 from ume_r1_rag.index.scope import Scope
 from ume_r1_rag.index.server import check_server
 from ume_r1_rag.index.side import SideCollection
@@ -25,41 +25,6 @@ if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, QdrantClient
 
     from ume_r1_rag.index.connection import Connection
-
-
-@dataclass(frozen=True, slots=True)
-class IndexInfo:
-    """What an index holds.
-
-    Attributes:
-        location: folder, ``":memory:"`` or URL.
-        collection: the collection's name.
-        physical: the version of it that is open.
-        tenant: whose documents are counted.
-        dimension: the length D of every dense vector.
-        points: how many documents.
-        coverage: how many of them have a vector, per space: disc, gen and text.
-        fingerprint: the encoder's that wrote it.
-        schema: version of the layout.
-        storage: how the vectors are kept.
-        store_reasoning: whether reasonings are kept.
-        embedded: whether it runs in this process.
-        deferred: whether the search graph is not being built, see :meth:`QdrantIndex.bulk`.
-    """
-
-    location: str
-    collection: str
-    physical: str
-    tenant: str | None
-    dimension: int
-    points: int
-    coverage: Mapping[str, int]
-    fingerprint: Mapping[str, Any]
-    schema: int
-    storage: Storage
-    store_reasoning: bool
-    embedded: bool
-    deferred: bool
 
 
 class QdrantIndex(Writing):

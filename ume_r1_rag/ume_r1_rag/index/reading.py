@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.index import embedded, schema, stored
 from ume_r1_rag.index import payload as payloads
-from ume_r1_rag.index import schema, stored
 from ume_r1_rag.index.filters import to_filter
 from ume_r1_rag.index.scope import READ_BATCH, Scope
 from ume_r1_rag.index.stored import Stored
@@ -136,6 +136,15 @@ class Reading(Scope):
             found = bool(next(self.pages(with_it, fields=["ume_key"], size=1)))
             self._known[space] = (asked, found)
         return found
+
+    def covers(self, space: Space) -> bool:
+        """Returns whether every document, whoever's it is, has a vector of a space at this moment.
+
+        It costs nothing, so that it is asked with every search, and False where it would: on a server. As
+        long as :meth:`hold` lasts it stays true.
+        """
+        with self._connection.use():
+            return self._connection.embedded and embedded.covered(self._client, self.physical, space)
 
     def _id(self, key: str) -> str:
         """Returns the id of this tenant's point of a key."""

@@ -1,25 +1,31 @@
-"""Scope: one collection as one tenant sees it. Every way to a point leads through one of two methods here.
+"""Scope: one collection as one tenant sees it. Every way to a point leads through a method here.
 
-What is selected goes through :meth:`Scope.where`, what is named by id through :meth:`Scope.records`. Two
-things look at the points of all tenants beside them: ``Postings`` keeps the words of a whole embedded
-collection, and answers for one tenant by :func:`ume_r1_rag.index.tenant.owns`; ``alias.tenants`` counts who
-has points, for an index without a tenant alone.
+What is selected goes through :meth:`Scope.where`, what is named by id through :meth:`Scope.records` or, for
+its vectors alone, :meth:`Scope.vectors`. Three things look at the points of all tenants beside them:
+``Postings`` keeps the words of a whole embedded collection, and answers for one tenant by
+:func:`ume_r1_rag.index.tenant.owns`; ``alias.tenants`` counts who has points, for an index without a tenant
+alone; ``Reading.covers`` tells whether all of them have a vector.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from ume_r1_rag.index import embedded
 from ume_r1_rag.index import tenant as tenants
 from ume_r1_rag.index.filters import to_filter
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from qdrant_client import QdrantClient, models
 
     from ume_r1_rag.index.connection import Connection
     from ume_r1_rag.index.filters import Filter
+    from ume_r1_rag.types import Space
 
 READ_BATCH = 256
 """Points of one request for payloads."""
@@ -44,6 +50,14 @@ class Scope:
     def _client(self) -> QdrantClient:
         """The client, for this package's own calls."""
         return self._connection.client
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Keeps an embedded collection as it is for some calls; a server serves others meanwhile.
+
+        Raises:
+            IndexUnavailable: within it the store failed.
+        """
+        return self._connection.use()
 
     def where(self, filter: Filter = None) -> models.Filter | None:
         """Returns what selects this tenant's points among those that match a filter.
@@ -86,6 +100,32 @@ class Scope:
                 )
             found |= {str(r.id): r for r in records if tenants.owns(self.tenant, r.payload)}
         return found
+
+    def vectors(self, space: Space, ids: Sequence[str]) -> tuple[list[str], npt.NDArray[np.float32]]:
+        """Returns the vectors of given points, ``(N, D)`` float32 of unit length, after their ids.
+
+        A point that is absent, another's, or without that vector is left out.
+
+        Args:
+            space: ``"disc"`` or ``"gen"``.
+            ids: point ids, any number, none twice.
+        """
+        import numpy as np
+
+        if self._connection.embedded:
+            with self._connection.use():
+                found = embedded.take(
+                    self._client, self.physical, space, ids, lambda p: tenants.owns(self.tenant, p)
+                )
+            if found is not None:
+                return found
+        records = self.records(ids, fields=(), vectors=[space])
+        have = {
+            id: r.vector[space]
+            for id, r in records.items()
+            if isinstance(r.vector, dict) and space in r.vector
+        }
+        return list(have), np.asarray(list(have.values()), dtype=np.float32)
 
     def pages(
         self, filter: Filter = None, fields: Sequence[str] | None = None, size: int = READ_BATCH

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ume_r1_rag.errors import ConfigError, IndexMismatch, InputError
 from ume_r1_rag.index import schema, sparse
+from ume_r1_rag.index.embedded_groups import best_groups, value_at
 from ume_r1_rag.index.filters import field_path, to_filter
-from ume_r1_rag.index.grouping import best_groups, value_at
 from ume_r1_rag.index.postings import Postings
 from ume_r1_rag.index.reading import EMBEDDED_PAGE, Reading
 from ume_r1_rag.index.scope import READ_BATCH, batches
@@ -225,22 +225,14 @@ class Searching(Reading):
             found |= {str(point.id): point.score for point in points}
         return found
 
-    def _dots(self, asked: Any, space: SearchSpace, ids: Sequence[str]) -> dict[str, float]:
+    def _dots(self, asked: Any, space: Space, ids: Sequence[str]) -> dict[str, float]:
         """Returns cosines computed here from the stored vectors, which are of unit length."""
         import numpy as np
 
         query = np.asarray(asked, dtype=np.float32)
         query /= np.linalg.norm(query)
-        records = self.records(ids, fields=(), vectors=[space])
-        have = {
-            id: r.vector[space]
-            for id, r in records.items()
-            if isinstance(r.vector, dict) and space in r.vector
-        }
-        if not have:
-            return {}
-        cosines = np.asarray(list(have.values()), dtype=np.float32) @ query
-        return dict(zip(have, cosines.tolist(), strict=True))
+        have, vectors = self.vectors(space, ids)
+        return dict(zip(have, (vectors @ query).tolist(), strict=True)) if have else {}
 
     def _words(self) -> Postings | None:
         """Returns the words of an embedded collection, read now if need be, or None if the store must say."""

@@ -11,6 +11,7 @@ from ume_r1_rag.index import payload as payloads
 from ume_r1_rag.index import tenant as tenants
 from ume_r1_rag.index.alias import side_name
 from ume_r1_rag.index.scope import READ_BATCH, Scope, batches
+from ume_r1_rag.unicode import unicode_text
 
 if TYPE_CHECKING:
     from ume_r1_rag.index.connection import Connection
@@ -48,7 +49,7 @@ class SideCollection(Scope):
             models.PointStruct(
                 id=payloads.point_id(key, self.tenant),
                 vector={},
-                payload={**payloads.jsonable(record), _KEY: payloads.unicode_text(key), **own},
+                payload={**payloads.jsonable(record), _KEY: unicode_text(key), **own},
             )
             for key, record in records.items()
         ]

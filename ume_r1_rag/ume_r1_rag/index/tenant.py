@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.unicode import unicode_text
 
 if TYPE_CHECKING:
     from qdrant_client import models
@@ -26,8 +27,8 @@ def check_tenant(tenant: str | None) -> str | None:
     Names are compared code point by code point: case, accents and spaces count.
 
     Raises:
-        ConfigError: it is blank, too long, no string, or holds a lone surrogate, which stores spell out and
-            which would then be another tenant's name.
+        ConfigError: it is blank, too long, no string, or no well-formed Unicode, which would be stored as
+            what may be another tenant's name.
     """
     if tenant is None:
         return None
@@ -35,8 +36,8 @@ def check_tenant(tenant: str | None) -> str | None:
         raise ConfigError(
             f"tenant={tenant!r} names no tenant: give 1 to {LONGEST} characters, or None for points of none"
         )
-    if any("\ud800" <= char <= "\udfff" for char in tenant):
-        raise ConfigError(f"tenant={tenant!r} holds a lone surrogate: give well-formed Unicode")
+    if unicode_text(tenant) != tenant:
+        raise ConfigError(f"tenant={tenant!r} holds a surrogate: give well-formed Unicode")
     return tenant
 
 

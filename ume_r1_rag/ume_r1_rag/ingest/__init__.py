@@ -1,13 +1,13 @@
 """Ingestion: folders become documents, documents become points."""
 
-from ume_r1_rag.ingest.agreement import Agreement, Question, compare, read_questions
+from ume_r1_rag.ingest.agreement import Agreement, compare
+from ume_r1_rag.ingest.dry_run import DryRun, FileDryRun, dry_run
 from ume_r1_rag.ingest.enrich import Enricher, EnrichReport, enrich
 from ume_r1_rag.ingest.estimate import Estimate, estimate
 from ume_r1_rag.ingest.failures import DeadLetters
 from ume_r1_rag.ingest.files import TEXT_SUFFIXES, Source, Walk
 from ume_r1_rag.ingest.opened import MAX_TEXT_BYTES
 from ume_r1_rag.ingest.pipeline import ingest
-from ume_r1_rag.ingest.plan import FilePlan, Plan, plan
 from ume_r1_rag.ingest.prune import prune
 from ume_r1_rag.ingest.reindex import ReindexReport, reindex, swap
 from ume_r1_rag.ingest.report import Failure, IngestReport, Progress, Pruned, Skipped
@@ -20,28 +20,26 @@ __all__ = [
     "TEXT_SUFFIXES",
     "Agreement",
     "DeadLetters",
+    "DryRun",
     "EnrichReport",
     "Enricher",
     "Estimate",
     "Failure",
-    "FilePlan",
+    "FileDryRun",
     "IngestReport",
-    "Plan",
     "Progress",
     "Pruned",
-    "Question",
     "ReindexReport",
     "Skipped",
     "Source",
     "Walk",
     "compare",
     "documents",
+    "dry_run",
     "enrich",
     "estimate",
     "ingest",
-    "plan",
     "prune",
-    "read_questions",
     "reindex",
     "reread",
     "swap",

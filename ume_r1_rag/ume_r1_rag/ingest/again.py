@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ume_r1_rag.errors import IndexMismatch, IndexRetired, InputError, UmeR1Error
-from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.ingest.report import MOST_FAILURES, Failure
 from ume_r1_rag.ingest.sources import reread
 from ume_r1_rag.ingest.stages import Ahead, Behind
 from ume_r1_rag.ingest.windows import MAX_NOTES, MAX_PIXELS, pixels_of, without_pictures
 from ume_r1_rag.types import Document, Embedding, Encoder, Hit, Mode
+from ume_r1_rag.unicode import unicode_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ume_r1_rag.encoder.sentence_transformers import FAMILY
-from ume_r1_rag.errors import ConfigError, InputError, UmeR1Error
-from ume_r1_rag.inputs import to_input
-from ume_r1_rag.template import INSTRUCTIONS
-from ume_r1_rag.types import MultimodalInput, Space
+from ume_r1_rag.errors import ConfigError, InputError
+from ume_r1_rag.types import Space
 
 if TYPE_CHECKING:
-    from ume_r1_rag.retriever import Retriever
+    from ume_r1_rag.retriever import Question, Retriever
 
 PERSISTENCE = 0.9
 """The p of rank-biased overlap: the first ten ranks have 86 % of the weight."""
-
-_FIELDS = ("text", "image", "video", "instruction")
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question, and what should answer it.
-
-    Attributes:
-        input: what is asked.
-        kind: instruction preset, or None; an encoder of another family has no use for it.
-        gold: the key of the document that is wanted, or its end from a ``/`` on; empty if that is not known.
-    """
-
-    input: MultimodalInput
-    kind: str | None = None
-    gold: str = ""
-
-    def is_answered_by(self, key: str) -> bool:
-        """Returns whether a document is the one that is wanted."""
-        return bool(self.gold) and (key == self.gold or key.endswith(f"/{self.gold}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,43 +112,6 @@ def rank_biased_overlap(one: Sequence[str], other: Sequence[str], p: float = PER
     return agreed * p**depth + (1 - p) / p * total
 
 
-def read_questions(path: Path) -> Iterator[Question]:
-    """Yields the questions of a file: a text a line, or a JSON object a line.
-
-    An object has ``text``, ``image``, ``video``, ``instruction`` (files are relative to this one), ``kind``,
-    ``gold`` and, for a page of the file in ``gold``, ``page``. Other fields are passed over.
-
-    Raises:
-        InputError: the file or a line cannot be read.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as UTF-8: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield _question(line.strip(), path.parent)
-        except (UmeR1Error, ValueError) as error:
-            raise InputError(f"line {number} of {path}: {error}") from error
-
-
-def _question(line: str, folder: Path) -> Question:
-    if not line.startswith("{"):
-        return Question(to_input({"text": line}))
-    fields = json.loads(line)
-    given = {name: fields[name] for name in _FIELDS if fields.get(name) not in (None, "")}
-    for name in ("image", "video"):
-        if isinstance(given.get(name), str):
-            given[name] = folder / given[name]
-    kind = fields.get("kind")
-    if kind is not None and kind not in INSTRUCTIONS:
-        raise InputError(f"kind={kind!r} is unknown: use one of {', '.join(sorted(INSTRUCTIONS))}")
-    gold, page = str(fields.get("gold") or ""), fields.get("page")
-    return Question(to_input(given), kind, f"{gold}#page={page}" if gold and page is not None else gold)
-
-
 def _common_space(before: Retriever, after: Retriever) -> Space:
     covered = [one.index.coverage() for one in (before, after)]
     spaces: tuple[Space, ...] = ("disc", "gen")
@@ -189,9 +126,5 @@ def _common_space(before: Retriever, after: Retriever) -> Space:
 
 def _answer(retriever: Retriever, question: Question, space: Space, k: int) -> list[str]:
     """Returns the keys of the first k hits."""
-    options: dict[str, Any] = {}
-    encoder = retriever.encoder
-    foreign = encoder is not None and encoder.fingerprint.get("encoder") == FAMILY
-    if question.kind is not None and question.input.instruction is None and not foreign:
-        options["kind"] = question.kind
-    return [hit.key for hit in retriever.search(question.input, k, space, **options).hits]
+    found = retriever.search(question.input, k, space, kind=question.kind_for(retriever.encoder))
+    return [hit.key for hit in found.hits]

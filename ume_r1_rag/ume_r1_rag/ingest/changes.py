@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ume_r1_rag.ingest.files import File, Folder
-from ume_r1_rag.ingest.opened import Opened, Reading, open_file
+from ume_r1_rag.ingest.opened import Opened, ReadOptions, open_file
 from ume_r1_rag.ingest.report import Failure, Skipped
-from ume_r1_rag.types import Mode, Space, check_mode
+from ume_r1_rag.types import Space
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex, Stored
@@ -26,16 +26,6 @@ if TYPE_CHECKING:
 
 _LOOKUP = 256
 """Parts that are looked up at a time."""
-
-
-def spaces_of(mode: Mode) -> frozenset[Space]:
-    """Returns the spaces that a mode stands for.
-
-    Raises:
-        ConfigError: there is no such mode.
-    """
-    check_mode(mode)
-    return frozenset(("disc", "gen") if mode == "both" else (mode,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +98,7 @@ class Comparison:
     """
 
     def __init__(
-        self, index: QdrantIndex | None, wanted: Wanted, reading: Reading, letters: DeadLetters | None
+        self, index: QdrantIndex | None, wanted: Wanted, reading: ReadOptions, letters: DeadLetters | None
     ) -> None:
         """Keeps what to compare with.
 

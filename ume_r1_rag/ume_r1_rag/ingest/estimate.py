@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from ume_r1_rag.encoder.fingerprint import digest
 from ume_r1_rag.errors import ConfigError, InputError
-from ume_r1_rag.ingest.changes import Change, Comparison, Wanted, spaces_of
+from ume_r1_rag.ingest.changes import Change, Comparison, Wanted
 from ume_r1_rag.ingest.files import File, Source, Walk, as_paths
-from ume_r1_rag.ingest.opened import Reading, open_file
+from ume_r1_rag.ingest.opened import ReadOptions, open_file
 from ume_r1_rag.ingest.report import Failure, Skipped, failure_of
 from ume_r1_rag.ingest.segments import SEGMENT_S
-from ume_r1_rag.types import Document, Embedding, Encoder, ItemKind, Mode
+from ume_r1_rag.types import Document, Embedding, Encoder, ItemKind, Mode, mode_of, spaces_of
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex, Storage
@@ -69,7 +69,7 @@ def estimate(
     encoder: Encoder,
     index: QdrantIndex | None,
     paths: Source | Iterable[Source],
-    mode: Mode = "both",
+    mode: Mode | None = None,
     *,
     batch_size: int = 16,
     max_page_pixels: int | None = None,
@@ -88,7 +88,7 @@ def estimate(
         encoder: what would encode.
         index: the index, or None if there is none yet.
         paths: files and folders.
-        mode: which vectors each document would get.
+        mode: which vectors each document would get; all that the encoder has by default.
         batch_size: documents that would be encoded together.
         max_page_pixels: see ``ingest``.
         segment_s: see ``ingest``.
@@ -106,8 +106,9 @@ def estimate(
         raise ConfigError(f"sample={sample}, batch_size={batch_size}: both must be at least 1")
     if index is not None:
         index.check(encoder.fingerprint, ignore=())
-    reading = Reading.of(encoder, max_page_pixels, segment_s)
-    wanted = Wanted(spaces_of(mode), digest(encoder.fingerprint), force)
+    reading = ReadOptions.of(encoder, max_page_pixels, segment_s)
+    mode = mode or mode_of(encoder.spaces)
+    wanted = Wanted(frozenset(spaces_of(mode)), digest(encoder.fingerprint), force)
     count = _Count(sample, random.Random(seed))
     for change in Comparison(index, wanted, reading, None).changes(Walk(as_paths(paths))):
         count.take(change)
@@ -192,7 +193,7 @@ class _Count:
 
 def _read(
     chosen: Sequence[tuple[File, int]],
-    reading: Reading,
+    reading: ReadOptions,
     measured: Mapping[ItemKind, _Measured],
     failures: list[Failure],
 ) -> Iterator[Document]:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ume_r1_rag.errors import ConfigError, InputError, UmeR1Error
-from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.ingest.report import Failure, Skipped
 from ume_r1_rag.media.mediatype import kind_of_name
 from ume_r1_rag.types import ItemKind
+from ume_r1_rag.unicode import unicode_text
 
 TEXT_SUFFIXES = frozenset({".txt", ".md", ".markdown"})
 

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ume_r1_rag.errors import ConfigError, InputError
-from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.ingest.files import File
 from ume_r1_rag.ingest.report import Failure
 from ume_r1_rag.ingest.segments import SEGMENT_S, segments
 from ume_r1_rag.media.mediatype import SNIFF_BYTES, kinds_of_bytes
 from ume_r1_rag.template import INSTRUCTIONS, PRESETS
 from ume_r1_rag.types import Document, Encoder, ItemKind, MultimodalInput
+from ume_r1_rag.unicode import unicode_text
 
 if TYPE_CHECKING:
     from ume_r1_rag.media import Span
@@ -48,7 +48,7 @@ _NAMES = {"pdf": "a PDF", "image": "a picture", "video": "a video"}
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadOptions:
     """How files are read.
 
     Attributes:
@@ -100,7 +100,7 @@ class Opened(ABC):
     kind: ClassVar[ItemKind]
     divisible: ClassVar[bool] = False
 
-    def __init__(self, file: File, reading: Reading) -> None:
+    def __init__(self, file: File, reading: ReadOptions) -> None:
         """Keeps what is known; to be called before the file is opened."""
         self.file, self.parts, self._reading = file, 1, reading
         self._state = state_of(file.real)
@@ -188,7 +188,7 @@ class _Pages(Opened):
     kind = "page"
     divisible = True
 
-    def __init__(self, file: File, reading: Reading) -> None:
+    def __init__(self, file: File, reading: ReadOptions) -> None:
         from ume_r1_rag.media import PdfPages
 
         super().__init__(file, reading)
@@ -243,7 +243,7 @@ class Clips(Opened):
     kind = "clip"
     divisible = True
 
-    def __init__(self, file: File, reading: Reading, spans: Sequence[Span] | None = None) -> None:
+    def __init__(self, file: File, reading: ReadOptions, spans: Sequence[Span] | None = None) -> None:
         """Looks for the segments, unless they are given."""
         from ume_r1_rag.media import VideoFile
 
@@ -318,7 +318,7 @@ class _Text(Opened):
 _KINDS: dict[ItemKind, type[Opened]] = {"page": _Pages, "image": _Picture, "clip": Clips, "text": _Text}
 
 
-def open_file(file: File, reading: Reading) -> Opened:
+def open_file(file: File, reading: ReadOptions) -> Opened:
     """Returns a file that was looked into.
 
     Raises:

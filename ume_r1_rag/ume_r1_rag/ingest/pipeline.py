@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.encoder.fingerprint import digest
 from ume_r1_rag.errors import ConfigError, InputError, UmeR1Error
-from ume_r1_rag.ingest.changes import Comparison, Wanted, spaces_of
+from ume_r1_rag.ingest.changes import Comparison, Wanted
 from ume_r1_rag.ingest.failures import DeadLetters
 from ume_r1_rag.ingest.files import Source, Walk, as_paths
-from ume_r1_rag.ingest.opened import Reading
+from ume_r1_rag.ingest.opened import ReadOptions
 from ume_r1_rag.ingest.prune import prune as prune_gone
 from ume_r1_rag.ingest.report import (
     MOST_FAILURES,
@@ -33,7 +33,7 @@ from ume_r1_rag.ingest.retry import failed_files
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.ingest.stages import Ahead, Behind
 from ume_r1_rag.ingest.windows import Window, windows, without_pictures
-from ume_r1_rag.types import Document, Embedding, Encoder, Mode
+from ume_r1_rag.types import Document, Embedding, Encoder, Mode, mode_of, spaces_of
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
@@ -50,7 +50,7 @@ def ingest(
     encoder: Encoder,
     index: QdrantIndex,
     paths: Source | Iterable[Source] = (),
-    mode: Mode = "both",
+    mode: Mode | None = None,
     *,
     batch_size: int = 16,
     max_page_pixels: int | None = None,
@@ -74,7 +74,8 @@ def ingest(
         encoder: what encodes; its fingerprint must be the index's.
         index: where the documents go.
         paths: files and folders, see :class:`Walk`.
-        mode: which vectors each document gets. Of an unchanged document the others are kept.
+        mode: which vectors each document gets; all that the encoder has by default. Of an unchanged document
+            the others are kept.
         batch_size: documents that are encoded together.
         max_page_pixels: pixels of a rendered page; the encoder's ``max_image_pixels`` by default.
         segment_s: seconds of the segments that a video is cut into.
@@ -94,11 +95,12 @@ def ingest(
         raise ConfigError("no paths are given: name files or folders")
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: encode at least one document at a time")
-    spaces = spaces_of(mode)
+    mode = mode or mode_of(encoder.spaces)
+    spaces = frozenset(spaces_of(mode))
     if lacking := spaces - frozenset(encoder.spaces):
         raise ConfigError(f"mode={mode!r}: this encoder has no {', '.join(sorted(lacking))} vectors")
     index.check(encoder.fingerprint, ignore=())
-    reading = Reading.of(encoder, max_page_pixels, segment_s)
+    reading = ReadOptions.of(encoder, max_page_pixels, segment_s)
     letters = DeadLetters(index)
     wanted = Wanted(spaces, digest(encoder.fingerprint), force)
     files = failed_files(letters, given) if retry_failed else iter(Walk(given))

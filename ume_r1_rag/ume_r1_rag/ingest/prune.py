@@ -15,10 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.ingest.files import Source, path_of
 from ume_r1_rag.ingest.report import Pruned, count_reason
 from ume_r1_rag.ingest.retry import is_below, roots_of
+from ume_r1_rag.unicode import unicode_text
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex

@@ -17,9 +17,9 @@ from ume_r1_rag.encoder.fingerprint import digest
 from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.index.kept import with_texts
 from ume_r1_rag.ingest.again import Again, Sums, Triple
-from ume_r1_rag.ingest.changes import Wanted, spaces_of
+from ume_r1_rag.ingest.changes import Wanted
 from ume_r1_rag.ingest.report import Failure
-from ume_r1_rag.types import Encoder, Hit, Mode
+from ume_r1_rag.types import Encoder, Hit, Mode, spaces_of
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex, Storage, Stored
@@ -185,7 +185,7 @@ def swap(
 def _check(encoder: Encoder, mode: Mode, batch_size: int) -> None:
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size}: encode at least one document at a time")
-    if lacking := spaces_of(mode) - frozenset(encoder.spaces):
+    if lacking := frozenset(spaces_of(mode)) - frozenset(encoder.spaces):
         raise ConfigError(f"mode={mode!r}: this encoder has no {', '.join(sorted(lacking))} vectors")
 
 
@@ -221,7 +221,7 @@ class _Part:
         self.source, self.target = source, target
         self.unchanged = self.removed = self.texts = 0
         self._mode = mode
-        self._wanted = Wanted(spaces_of(mode), digest(encoder.fingerprint))
+        self._wanted = Wanted(frozenset(spaces_of(mode)), digest(encoder.fingerprint))
         self._again = Again(encoder, mode, self._write, batch_size)
 
     @property

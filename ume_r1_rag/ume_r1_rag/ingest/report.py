@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ume_r1_rag.errors import UmeR1Error
-from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.types import Document
+from ume_r1_rag.unicode import unicode_text
 
 MOST_FAILURES = 1000
 """Failures that a report holds one by one; the index's list of failures holds them all."""

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.errors import InputError
-from ume_r1_rag.index.payload import unicode_text
 from ume_r1_rag.ingest.files import File, Source, Walk, as_paths, path_of
-from ume_r1_rag.ingest.opened import READER, Clips, Reading, digest_of, open_file, state_of
+from ume_r1_rag.ingest.opened import READER, Clips, ReadOptions, digest_of, open_file, state_of
 from ume_r1_rag.ingest.report import Failure, Skipped
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.types import Document
+from ume_r1_rag.unicode import unicode_text
 
 if TYPE_CHECKING:
     from ume_r1_rag.media import Span
@@ -41,10 +41,10 @@ def documents(
     Raises:
         ConfigError: an option has an impossible value.
     """
-    return _documents(Walk(as_paths(paths)), Reading.of(None, max_page_pixels, segment_s))
+    return _documents(Walk(as_paths(paths)), ReadOptions.of(None, max_page_pixels, segment_s))
 
 
-def _documents(walk: Walk, reading: Reading) -> Iterator[Document | Failure | Skipped]:
+def _documents(walk: Walk, reading: ReadOptions) -> Iterator[Document | Failure | Skipped]:
     for file in walk:
         if isinstance(file, File):
             try:
@@ -102,8 +102,8 @@ def reread(
 
 
 def _reread(path: str, how: Mapping[str, str], pixels: int | None, frames: int | None) -> Document:
-    default = Reading()
-    reading = Reading(int(how.get("pixels") or pixels or default.page_pixels), frames or default.frames)
+    default = ReadOptions()
+    reading = ReadOptions(int(how.get("pixels") or pixels or default.page_pixels), frames or default.frames)
     file = File.at(path)
     number = int(how.get("page", 1))
     with Clips(file, reading, [_span(how["clip"])]) if "clip" in how else open_file(file, reading) as opened:

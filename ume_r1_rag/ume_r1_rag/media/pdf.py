@@ -105,7 +105,9 @@ class PdfPages:
                 if self._pdf.formenv:
                     raw.FPDF_FFLDraw(self._pdf.formenv, bitmap, sheet, 0, 0, width, height, 0, flags)
                 image: Image = bitmap.to_pil()
-                return image.convert("RGB") if image.mode != "RGB" else image.copy()
+                if image.mode == "RGB" and not image.readonly:  # read, and not mapped onto the bitmap
+                    return image
+                return image.convert("RGB")
             finally:
                 bitmap.close()
 

@@ -33,10 +33,10 @@ def thumbnail(image: Image, side: int = 320) -> bytes:
     if side < 1:
         raise ConfigError(f"side={side} is no thumbnail size: give a positive number of pixels")
     longest = max(image.size)
-    small = image.convert("RGB")
+    small = image if image.mode == "RGB" else image.convert("RGB")
     if longest > side:
         size = (max(1, round(image.width * side / longest)), max(1, round(image.height * side / longest)))
-        small = small.resize(size, Resampling.LANCZOS, reducing_gap=3.0)
+        small = small.resize(size, Resampling.LANCZOS, reducing_gap=1.5)
     elif longest < _SMALL:
         factor = max(1, min(_SMALL_SHOWN, side) // longest)
         small = small.resize((image.width * factor, image.height * factor), Resampling.NEAREST)

@@ -9,12 +9,14 @@ from ume_r1_rag.retriever.fusion import (
     reciprocal_rank,
 )
 from ume_r1_rag.retriever.options import SearchMode, SearchOptions
+from ume_r1_rag.retriever.question import Question, read_questions
 from ume_r1_rag.retriever.result import SearchResult
 from ume_r1_rag.retriever.retriever import Enricher, Retriever
 
 __all__ = [
     "Enricher",
     "Fusion",
+    "Question",
     "Retriever",
     "SearchMode",
     "SearchOptions",
@@ -23,5 +25,6 @@ __all__ = [
     "default_weights",
     "distribution_based",
     "equate",
+    "read_questions",
     "reciprocal_rank",
 ]

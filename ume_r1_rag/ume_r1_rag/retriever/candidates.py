@@ -59,7 +59,7 @@ class Ask:
 
     @property
     def probes(self) -> tuple[SearchSpace, ...]:
-        """The spaces that are searched."""
+        """The spaces that are searched, unless every document has gen: then nothing need be stood in for."""
         return (*self.spaces, "disc") if self.stands_in else self.spaces
 
 
@@ -91,20 +91,29 @@ def gather(index: QdrantIndex, asks: Sequence[Ask], request: Request) -> list[Ca
     Nearest neighbours of all queries and spaces come in one request (grouped: in one each); then, per query
     and space, the exact scores of what only another space found.
     """
-    probes = [(ask.query(space), space) for ask in asks for space in ask.probes]
-    # A single space is ranked as the store ranks it.
-    depth = max(request.k if len(ask.probes) == 1 else request.depth for ask in asks)
-    if request.group_by is None:
-        found = index.nearest_batch(probes, depth, request.filter)
-    else:
-        found = [
-            index.nearest_groups(query, space, depth, "document", request.group_size, request.filter)
-            for query, space in probes
+    # No writer may come between the two: a document that loses its gen then would be invisible.
+    with index.hold():
+        covered = any(ask.stands_in for ask in asks) and index.covers("gen")
+        spaces = [ask.spaces if covered else ask.probes for ask in asks]
+        probes = [
+            (ask.query(space), space) for ask, those in zip(asks, spaces, strict=True) for space in those
         ]
+        # A single space is ranked as the store ranks it.
+        depth = max(request.k if len(those) == 1 else request.depth for those in spaces)
+        if request.group_by is None:
+            found = index.nearest_batch(probes, depth, request.filter)
+        else:
+            found = [
+                index.nearest_groups(query, space, depth, "document", request.group_size, request.filter)
+                for query, space in probes
+            ]
     lists = iter(found)
     # Fewer than were asked for are all that share a word.
     whole = depth if request.group_by is None else 0
-    return [_exact(index, ask, {s: next(lists) for s in ask.probes}, request, whole) for ask in asks]
+    return [
+        _exact(index, ask, {space: next(lists) for space in those}, request, whole)
+        for ask, those in zip(asks, spaces, strict=True)
+    ]
 
 
 def _exact(

@@ -64,7 +64,7 @@ class Request:
     """A checked search, but for its query. The fields are those of :class:`SearchOptions`."""
 
     k: int = 10
-    mode: SearchMode = "disc"
+    mode: SearchMode = "fused"
     spaces: Collection[SearchSpace] | None = None
     fusion: Fusion = "convex"
     weights: Mapping[str, float] | None = None

@@ -17,7 +17,7 @@ from ume_r1_rag.retriever.grouping import grouped
 from ume_r1_rag.retriever.options import SPACES, Request, SearchMode, SearchOptions
 from ume_r1_rag.retriever.result import SearchResult
 from ume_r1_rag.template import INSTRUCTIONS
-from ume_r1_rag.types import Embedding, Encoder, Hit, Inputs, Mode, MultimodalInput, SearchSpace
+from ume_r1_rag.types import Embedding, Encoder, Hit, Inputs, MultimodalInput, SearchSpace, mode_of
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
@@ -66,7 +66,7 @@ class Retriever:
         self,
         query: Inputs | Embedding,
         k: int = 10,
-        mode: SearchMode = "disc",
+        mode: SearchMode = "fused",
         **options: Unpack[SearchOptions],
     ) -> SearchResult:
         """Returns the best documents for one query.
@@ -91,7 +91,8 @@ class Retriever:
                 video without words, instruction or ``kind`` is encoded as documents are: its like is found
                 best so.
             k: at most so many hits; grouped, so many files.
-            mode: ``"disc"``, ``"gen"`` (the query is reasoned about first), ``"text"`` (BM25) or ``"fused"``.
+            mode: ``"fused"`` ranks by all that query and index have, and reasons about the query where there
+                is gen to compare with; ``"disc"``, ``"gen"`` or ``"text"`` (BM25) by that alone.
             **options: see :class:`SearchOptions`.
 
         Raises:
@@ -105,7 +106,7 @@ class Retriever:
         self,
         queries: Iterable[Inputs | Embedding],
         k: int = 10,
-        mode: SearchMode = "disc",
+        mode: SearchMode = "fused",
         **options: Unpack[SearchOptions],
     ) -> list[SearchResult]:
         """Returns the best documents for each query, in their order; encoded together and asked in one go.
@@ -127,7 +128,7 @@ class Retriever:
         self,
         query: Inputs | Embedding,
         k: int = 10,
-        mode: SearchMode = "disc",
+        mode: SearchMode = "fused",
         **options: Unpack[SearchOptions],
     ) -> SearchResult:
         """:meth:`search` without blocking the event loop."""
@@ -137,7 +138,7 @@ class Retriever:
         self,
         queries: Iterable[Inputs | Embedding],
         k: int = 10,
-        mode: SearchMode = "disc",
+        mode: SearchMode = "fused",
         **options: Unpack[SearchOptions],
     ) -> list[SearchResult]:
         """:meth:`search_batch` without blocking the event loop."""
@@ -232,9 +233,8 @@ class Retriever:
         if lacking:
             known = ", ".join(encoder.spaces)
             raise ConfigError(f"the encoder has no {lacking[0]} vectors: search by what it has ({known})")
-        mode: Mode = "disc"
-        if "gen" in wanted:
-            mode = "both" if "disc" in encoder.spaces else "gen"
+        # Disc comes with gen for free, and judges documents that lack it.
+        mode = mode_of(encoder.spaces if "gen" in wanted else ("disc",))
         items = [
             ask.item if request.kind is not None else _like_a_document(ask.item)
             for ask in asks

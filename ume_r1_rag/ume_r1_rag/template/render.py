@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.errors import CheckpointError, MarkerMissing
 from ume_r1_rag.template.prompt import DISC_MARKER, GEN_MARKER, user_text
+from ume_r1_rag.unicode import unicode_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,9 +123,8 @@ class PromptTokenizer:
 
     def plain_ids(self, text: str) -> list[int]:
         """Returns the ids of a text in which nothing counts as an added token."""
-        # A lone surrogate cannot be encoded as UTF-8; the tokenizer would panic on it.
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        # The tokenizer would panic on a lone surrogate.
+        ids: list[int] = self._plain.encode(unicode_text(text), add_special_tokens=False).ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Plan: what an ingestion would do, without encoding or writing anything, and without a model."""
+"""Dry run: what an ingestion would do, without encoding or writing anything, and without a model."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ume_r1_rag.encoder.fingerprint import digest
+from ume_r1_rag.encoder.fingerprint import digest, spaces_in
 from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.ingest.changes import Change, Comparison, Wanted, spaces_of
+from ume_r1_rag.ingest.changes import Change, Comparison, Wanted
 from ume_r1_rag.ingest.failures import DeadLetters
 from ume_r1_rag.ingest.files import Source, Walk, as_paths
-from ume_r1_rag.ingest.opened import Reading
+from ume_r1_rag.ingest.opened import ReadOptions
 from ume_r1_rag.ingest.prune import prune as prune_gone
 from ume_r1_rag.ingest.report import MOST_FAILURES, Failure, Pruned, Skipped, count_reason
 from ume_r1_rag.ingest.retry import failed_files
 from ume_r1_rag.ingest.segments import SEGMENT_S
-from ume_r1_rag.types import Mode
+from ume_r1_rag.types import Mode, mode_of, spaces_of
 
 if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
 
 
 @dataclass(frozen=True, slots=True)
-class FilePlan:
+class FileDryRun:
     """What would be done with one file.
 
     Attributes:
@@ -45,7 +45,7 @@ class FilePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DryRun:
     """What an ingestion would do. Whether a picture can be decoded, or a text encoded, only doing it shows.
 
     Attributes:
@@ -76,10 +76,10 @@ class Plan:
         return not self.failed and not (self.pruned and self.pruned.kept)
 
 
-def plan(
+def dry_run(
     index: QdrantIndex | None,
     paths: Source | Iterable[Source] = (),
-    mode: Mode = "both",
+    mode: Mode | None = None,
     *,
     fingerprint: Mapping[str, Any] | None = None,
     max_page_pixels: int | None = None,
@@ -87,14 +87,14 @@ def plan(
     prune: bool = False,
     force: bool = False,
     retry_failed: bool = False,
-    on_file: Callable[[FilePlan], None] | None = None,
-) -> Plan:
+    on_file: Callable[[FileDryRun], None] | None = None,
+) -> DryRun:
     """Returns what :func:`ingest` would do with the same arguments.
 
     Args:
         index: the index, or None if there is none yet.
         paths: files and folders.
-        mode: which vectors each document would get.
+        mode: which vectors each document would get; all that the encoder has by default.
         fingerprint: the encoder's; by default that of the index.
         max_page_pixels: see ``ingest``.
         segment_s: see ``ingest``.
@@ -113,9 +113,10 @@ def plan(
     if index is not None and fingerprint is not None:
         index.check(fingerprint, ignore=())
     made_by = fingerprint or (index.fingerprint if index is not None else {})
+    mode = mode or mode_of(spaces_in(made_by))
     letters = None if index is None else DeadLetters(index)
-    wanted = Wanted(spaces_of(mode), digest(made_by), force)
-    comparison = Comparison(index, wanted, Reading.of(None, max_page_pixels, segment_s), letters)
+    wanted = Wanted(frozenset(spaces_of(mode)), digest(made_by), force)
+    comparison = Comparison(index, wanted, ReadOptions.of(None, max_page_pixels, segment_s), letters)
     if retry_failed:
         files = iter(()) if letters is None else failed_files(letters, given)
     else:
@@ -125,7 +126,7 @@ def plan(
     new = replaced = unchanged = removed = failed = 0
     for change in comparison.changes(files):
         if isinstance(change, Change):
-            one = _file_plan(change)
+            one = _file_dry_run(change)
             new, replaced, unchanged = new + one.new, replaced + one.replaced, unchanged + one.unchanged
             removed += one.removed
             kinds[change.opened.kind] += one.new + one.replaced
@@ -137,14 +138,14 @@ def plan(
         elif isinstance(change, Skipped):
             count_reason(skipped, change.reason)
     pruned = prune_gone(index, given, dry_run=True) if prune and index is not None else None
-    return Plan(
+    return DryRun(
         new, replaced, dict(+kinds), unchanged, removed, pruned, failed, tuple(failures), dict(skipped)
     )
 
 
-def _file_plan(change: Change) -> FilePlan:
+def _file_dry_run(change: Change) -> FileDryRun:
     file, replaced = change.opened.file, len(change.replaced)
-    return FilePlan(
+    return FileDryRun(
         title=file.title,
         uri=file.uri,
         new=len(change.todo) - replaced,

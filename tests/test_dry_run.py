@@ -6,7 +6,7 @@ from PIL import Image
 
 from ume_r1_rag.errors import ConfigError, IndexMismatch, InputError
 from ume_r1_rag.index import QdrantIndex, Storage
-from ume_r1_rag.ingest import Pruned, estimate, ingest, plan
+from ume_r1_rag.ingest import Pruned, dry_run, estimate, ingest
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def contents(index):
 
 def test_a_plan_is_what_is_then_done(folder, index, encoder):
     files = []
-    first = plan(index, folder, on_file=files.append)
+    first = dry_run(index, folder, on_file=files.append)
     assert (first.new, first.replaced, first.unchanged, first.ok) == (8, 0, 0, True)
     assert dict(first.kinds) == {"page": 3, "image": 4, "text": 1}
     assert dict(first.skipped) == {"unknown extension '.bin'": 1}
@@ -59,7 +59,7 @@ def test_a_plan_is_what_is_then_done(folder, index, encoder):
     (folder / "new.txt").write_text("new")
     (folder / "broken.pdf").write_bytes(b"rubbish")
     before, called = contents(index), len(encoder.calls)
-    found = plan(index, folder, prune=True)
+    found = dry_run(index, folder, prune=True)
     assert (contents(index), len(encoder.calls)) == (before, called), "nothing is written or encoded"
     assert (found.new, found.replaced, found.unchanged, found.removed) == (1, 2, 4, 1)
     assert (found.pruned, found.failed, found.ok) == (Pruned(1), 1, False)
@@ -71,24 +71,24 @@ def test_a_plan_is_what_is_then_done(folder, index, encoder):
 
 def test_a_plan_for_other_options(folder, index, encoder):
     ingest(encoder, index, folder, "disc")
-    assert plan(index, folder, "disc").unchanged == 8
-    assert plan(index, folder, "both").replaced == 8
-    assert plan(index, folder, "disc", force=True).replaced == 8
-    assert plan(index, folder, "disc", max_page_pixels=5000).replaced == 3
+    assert dry_run(index, folder, "disc").unchanged == 8
+    assert dry_run(index, folder, "both").replaced == 8
+    assert dry_run(index, folder, "disc", force=True).replaced == 8
+    assert dry_run(index, folder, "disc", max_page_pixels=5000).replaced == 3
     (folder / "bad.txt").write_text(" ")
     ingest(encoder, index, folder, "disc")
-    again = plan(index, mode="disc", retry_failed=True)
+    again = dry_run(index, mode="disc", retry_failed=True)
     assert (again.new, again.replaced, again.unchanged) == (1, 0, 0)
     with pytest.raises(ConfigError, match="no paths"):
-        plan(index)
+        dry_run(index)
     with pytest.raises(IndexMismatch):
-        plan(index, folder, fingerprint={**encoder.fingerprint, "think": "none"})
+        dry_run(index, folder, fingerprint={**encoder.fingerprint, "think": "none"})
 
 
 def test_a_plan_without_an_index(folder):
-    found = plan(None, folder, prune=True)
+    found = dry_run(None, folder, prune=True)
     assert (found.new, found.unchanged, found.pruned) == (8, 0, None)
-    assert plan(None, retry_failed=True).new == 0
+    assert dry_run(None, retry_failed=True).new == 0
 
 
 def test_memory_does_not_grow_with_the_files(tmp_path, monkeypatch):
@@ -105,7 +105,7 @@ def test_memory_does_not_grow_with_the_files(tmp_path, monkeypatch):
             (folder / f"{number:06}.txt").write_text("text")
             (folder / f"{number:06}.xyz").touch()
         tracemalloc.start()
-        found = plan(None, folder)
+        found = dry_run(None, folder)
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert (found.new, dict(found.skipped)) == (count, {"unknown extension '.xyz'": count})

@@ -1,4 +1,4 @@
-"""Grouping: the best points of the best groups, from a ranking that is read as far as it needs.
+"""Embedded groups: the best points of the best groups, from a ranking that is read as far as it needs.
 
 For embedded collections alone: a server groups by itself, and embedded Qdrant copies the whole payload of
 every point to do so.
