@@ -13,6 +13,7 @@ from ume_r1_rag.cli.options import (
     BatchOption,
     CacheOption,
     CollectionOption,
+    GrpcOption,
     IndexModelOption,
     PathOption,
     TenantOption,
@@ -67,6 +68,7 @@ def enrich(
     model: IndexModelOption = None,
     path: PathOption = None,
     url: UrlOption = None,
+    grpc: GrpcOption = False,
     collection: CollectionOption = DEFAULT_COLLECTION,
     tenant: TenantOption = None,
 ) -> None:
@@ -81,12 +83,12 @@ def enrich(
     from ume_r1_rag.cli.interrupt import Interrupt
     from ume_r1_rag.cli.model import cached, encoder_for
     from ume_r1_rag.cli.search_input import filters
-    from ume_r1_rag.cli.store import open_index
+    from ume_r1_rag.cli.store import Address, open_index
     from ume_r1_rag.ingest import enrich as run
 
     chosen = filters(filter)
     with (
-        open_index(path, url, collection, tenant) as index,
+        open_index(Address(path, url, collection, tenant, grpc)) as index,
         cached(encoder_for(index.fingerprint, model, None), cache, tenant) as encoder,
     ):
         try:

@@ -17,6 +17,7 @@ from ume_r1_rag.cli.options import (
     BatchOption,
     CacheOption,
     CollectionOption,
+    GrpcOption,
     IndexedPresetOption,
     ModelOption,
     PathOption,
@@ -63,6 +64,7 @@ def index(
     model: ModelOption = None,
     path: PathOption = None,
     url: UrlOption = None,
+    grpc: GrpcOption = False,
     collection: CollectionOption = DEFAULT_COLLECTION,
     tenant: TenantOption = None,
     mode: Annotated[
@@ -120,7 +122,7 @@ def index(
     _check_calls(given, dry_run=dry_run, estimate=estimate, prune=prune, retry_failed=retry_failed)
     common = {"segment_s": segment_s, "force": force}
     encoding, kept = _Encoding(model, preset, budget(think), mode, batch_size), storage_of(storage)
-    address = Address(path, url, collection, tenant)
+    address = Address(path, url, collection, tenant, grpc)
     if dry_run:
         ok = _dry_run(address, given, encoding, prune=prune, retry_failed=retry_failed, **common)
     elif estimate:
@@ -265,11 +267,11 @@ def _estimate(
     address: Address, given: list[Path], encoding: _Encoding, kept: Storage | None, **options: Any
 ) -> bool:
     from ume_r1_rag.cli.index_report import estimate_report
-    from ume_r1_rag.cli.store import find_index, place
+    from ume_r1_rag.cli.store import find_index
     from ume_r1_rag.index import Storage
     from ume_r1_rag.ingest import estimate
 
-    on_server = not place(address.path, address.url).get("path")
+    on_server = not address.place.get("path")
     target = find_index(address)
     with target or nullcontext():
         known = kept or (target.storage if target is not None else Storage())

@@ -11,6 +11,7 @@ import typer
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
     CollectionOption,
+    GrpcOption,
     JsonOption,
     PathOption,
     TenantOption,
@@ -34,6 +35,7 @@ Examples:
 def info(
     path: PathOption = None,
     url: UrlOption = None,
+    grpc: GrpcOption = False,
     collection: CollectionOption = DEFAULT_COLLECTION,
     tenant: TenantOption = None,
     failures: Annotated[
@@ -46,9 +48,9 @@ def info(
 
     Loads no model.
     """
-    from ume_r1_rag.cli.store import open_index
+    from ume_r1_rag.cli.store import Address, open_index
 
-    with open_index(path, url, collection, tenant) as index:
+    with open_index(Address(path, url, collection, tenant, grpc)) as index:
         if failures:
             _show_failures(index, as_json)
             return

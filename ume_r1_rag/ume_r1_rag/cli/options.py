@@ -59,6 +59,14 @@ UrlOption = Annotated[
         "--url", metavar="URL", help="Qdrant server in place of a folder. One with a key: set QDRANT_URL."
     ),
 ]
+GrpcOption = Annotated[
+    bool,
+    typer.Option(
+        "--grpc",
+        help="Talk gRPC to the server, at its port 6334, in place of HTTP.",
+        show_default=False,
+    ),
+]
 CollectionOption = Annotated[
     str, typer.Option("--collection", "-c", metavar="NAME", envvar="UME_R1_COLLECTION", help="Collection.")
 ]

@@ -13,6 +13,7 @@ from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
     BatchOption,
     CollectionOption,
+    GrpcOption,
     PathOption,
     PresetOption,
     StorageOption,
@@ -101,6 +102,7 @@ def reindex(
     ] = None,
     path: PathOption = None,
     url: UrlOption = None,
+    grpc: GrpcOption = False,
     collection: CollectionOption = DEFAULT_COLLECTION,
 ) -> None:
     """Build a collection anew with another model, compare the two, and swap.
@@ -111,10 +113,11 @@ def reindex(
     """
     if sum((to is not None, rollback, drop_old)) != 1:
         raise typer.BadParameter("give one of --to, --rollback and --drop-old")
-    from ume_r1_rag.cli.store import open_index, storage_of
+    from ume_r1_rag.cli.store import Address, open_index, storage_of
 
+    address = Address(path, url, collection, grpc=grpc)
     if to is None:
-        with open_index(path, url, collection) as index:
+        with open_index(address) as index:
             _roll_back(index) if rollback else _drop(index, yes)
         return
     from ume_r1_rag.cli.interrupt import Interrupt
@@ -124,7 +127,7 @@ def reindex(
 
     kept, thinking = storage_of(storage), budget(think) or "full"
     questions = list(read_questions(queries)) if queries is not None else []
-    with open_index(path, url, collection) as index:
+    with open_index(address) as index:
         encoder = load_encoder(to, preset, thinking, batch_size=batch_size)
         _refuse_the_same(index, encoder.fingerprint, anew=kept is not None or store_reasoning is not None)
         try:

@@ -13,6 +13,7 @@ from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
     CacheOption,
     CollectionOption,
+    GrpcOption,
     IndexModelOption,
     JsonOption,
     Kind,
@@ -131,6 +132,7 @@ def search(
     model: IndexModelOption = None,
     path: PathOption = None,
     url: UrlOption = None,
+    grpc: GrpcOption = False,
     collection: CollectionOption = DEFAULT_COLLECTION,
     tenant: TenantOption = None,
 ) -> None:
@@ -144,7 +146,7 @@ def search(
     what it has.
     """
     from ume_r1_rag.cli import search_input, search_report
-    from ume_r1_rag.cli.store import open_index
+    from ume_r1_rag.cli.store import Address, open_index
     from ume_r1_rag.retriever import Retriever
 
     if queries is not None and (query or image or video is not None):
@@ -171,7 +173,7 @@ def search(
     )
     # Words are found without any model.
     needs_model = mode != "text" and options.get("spaces") != ["text"]
-    with open_index(path, url, collection, tenant) as index, ExitStack() as stack:
+    with open_index(Address(path, url, collection, tenant, grpc)) as index, ExitStack() as stack:
         encoder, name = None, str(index.fingerprint.get("model", "-"))
         if needs_model:
             from ume_r1_rag.cli.model import cached, encoder_for
