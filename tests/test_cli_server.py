@@ -47,6 +47,12 @@ def test_grpc_is_spoken_where_it_is_asked_for(server, monkeypatch):
         assert json.loads(shown.output) == json.loads(plain.output)
 
 
+def test_tenants_are_listed_for_nobody_alone(server):
+    assert json.loads(run("info", "--json").output)["tenants"] == ["acme"]
+    assert "tenants     1: acme\n" in run("info").output
+    assert "acme" not in run("info", "--tenant", "other").output
+
+
 def test_grpc_to_a_folder_is_refused(server, tmp_path):
     for command in (["info"], ["search", "x"], ["index", tmp_path], ["enrich"], ["reindex", "--rollback"]):
         done = run(*command, "--grpc", "--path", tmp_path / "index")

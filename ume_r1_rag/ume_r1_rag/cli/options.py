@@ -33,6 +33,17 @@ ModelOption = Annotated[
         show_default=False,
     ),
 ]
+IndexedModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help='"nano", a folder, a Hugging Face id or id@commit; st:… for sentence-transformers. '
+        "Default: the collection's, else UME_R1_MODEL, else zhibinlan/UME-R1-2B.",
+        show_default=False,
+    ),
+]
 IndexModelOption = Annotated[
     str | None,
     typer.Option(
@@ -76,7 +87,8 @@ TenantOption = Annotated[
         "--tenant",
         metavar="NAME",
         envvar="UME_R1_TENANT",
-        help="Whose documents: each tenant of a collection has its own. Without it, those of nobody.",
+        help="Only this tenant's documents: each tenant of a collection has its own. Without it, only those "
+        "that belong to no tenant.",
         show_default=False,
     ),
 ]
