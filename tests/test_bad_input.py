@@ -292,7 +292,7 @@ def test_the_command_goes_on_lists_all_and_exits_with_1(made, tmp_path, monkeypa
     assert len(lines[lines.index(f"failed     {failed}") + 1 : -1]) == failed
     assert "\x1b" not in done.output
     listed = CliRunner().invoke(app, ["info", "--failures", "--path", str(tmp_path / "index")]).output
-    assert len(listed.splitlines()) == failed + 1
+    assert len(listed.splitlines()) == failed + 3
 
 
 def test_pictures_are_what_a_person_sees(made):

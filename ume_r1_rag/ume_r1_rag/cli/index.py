@@ -114,7 +114,7 @@ def index(
     What is in the collection as it would be written now is left alone, so the same command goes on where it
     was broken off, and brings a collection up to date; model, preset and think budget are the collection's
     where they are not given. What cannot be read or encoded is named at the end and kept in a list; the rest
-    is indexed all the same, and the exit status is 1.
+    is indexed all the same, and the exit status is 1; likewise where there is nothing to index at all.
     """
     from ume_r1_rag.cli.store import Address, storage_of
 
@@ -223,7 +223,7 @@ def _ingest(
         where = address.options(info.location)
         again = _command("index", "--retry-failed", *where, *_options(encoding, options["segment_s"], cache))
         typer.echo(ingest_report(report, info, _command("info", "--failures", *where), again, had))
-    return report.ok
+    return report.ok and _anything(report.found or bool(options["retry_failed"]), given)
 
 
 def _options(encoding: _Encoding, segment_s: float, cache: Path | None) -> list[str]:
@@ -260,7 +260,7 @@ def _dry_run(address: Address, given: list[Path], encoding: _Encoding, **options
         mode = encoding.wanted(target, reasons=not foreign)
         found = plan(target, given, mode, on_file=show, **options)
     typer.echo(plan_report(found, address.collection, new_collection=target is None))
-    return found.ok
+    return found.ok and _anything(found.found or bool(options["retry_failed"]), given)
 
 
 def _estimate(
@@ -287,7 +287,17 @@ def _estimate(
             **options,
         )
     typer.echo(estimate_report(found, mode))
-    return not (found.failed or found.sample_failures)
+    return not (found.failed or found.sample_failures) and _anything(found.found, given)
+
+
+def _anything(found: bool, given: list[Path]) -> bool:
+    """Returns whether there was anything below the paths, and says so if not; a mistyped or unmounted one."""
+    from ume_r1_rag.cli.index_report import nothing_found
+
+    if found:
+        return True
+    typer.echo(nothing_found(given), err=True)
+    return False
 
 
 def _check_calls(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,7 @@ from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.types import ItemKind
 
 if TYPE_CHECKING:
+    from ume_r1_rag.cli.store import Address
     from ume_r1_rag.index import QdrantIndex
 
 EXAMPLES = """\b
@@ -54,9 +56,10 @@ def info(
     """
     from ume_r1_rag.cli.store import Address, open_index
 
-    with open_index(Address(path, url, collection, tenant, grpc)) as index:
+    address = Address(path, url, collection, tenant, grpc)
+    with open_index(address) as index:
         if failures:
-            _show_failures(index, as_json)
+            _show_failures(index, address, as_json)
             return
         found = asdict(index.info())
         versions = [asdict(version) for version in index.versions()]
@@ -90,7 +93,7 @@ def _tenants(index: QdrantIndex) -> list[str] | None:
         return None
 
 
-def _show_failures(index: QdrantIndex, as_json: bool) -> None:
+def _show_failures(index: QdrantIndex, address: Address, as_json: bool) -> None:
     from ume_r1_rag.cli.index_report import failures_report
     from ume_r1_rag.ingest import DeadLetters
 
@@ -98,7 +101,8 @@ def _show_failures(index: QdrantIndex, as_json: bool) -> None:
     if as_json:
         typer.echo(to_json([{**asdict(failure), "name": failure.name} for failure in found]))
     else:
-        typer.echo(failures_report(found))
+        options = address.options(index.info().location)
+        typer.echo(failures_report(found, shlex.join(["ume-r1", "index", "--retry-failed", *options])))
 
 
 _VERSION = ("physical", "live", "retired", "points")
