@@ -111,9 +111,9 @@ def index(
 ) -> None:
     """Index PDFs (page by page), pictures, videos (in segments) and texts.
 
-    What is in the collection as it would be written now is left alone, so the same command goes on where it
-    was broken off, and brings a collection up to date; model, preset and think budget are the collection's
-    where they are not given. What cannot be read or encoded is named at the end and kept in a list; the rest
+    Documents that are up to date are left alone, so the same command goes on where it was broken off, and
+    brings a collection up to date. Model, preset and think budget are the collection's where they are not
+    given. What cannot be read or encoded is named at the end and kept in a list; the rest
     is indexed all the same, and the exit status is 1; likewise where there is nothing to index at all.
     """
     from ume_r1_rag.cli.store import Address, storage_of

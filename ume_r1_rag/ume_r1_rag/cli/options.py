@@ -79,7 +79,14 @@ GrpcOption = Annotated[
     ),
 ]
 CollectionOption = Annotated[
-    str, typer.Option("--collection", "-c", metavar="NAME", envvar="UME_R1_COLLECTION", help="Collection.")
+    str,
+    typer.Option(
+        "--collection",
+        "-c",
+        metavar="NAME",
+        envvar="UME_R1_COLLECTION",
+        help="Collection; a place can hold several.",
+    ),
 ]
 TenantOption = Annotated[
     str | None,
@@ -97,18 +104,20 @@ ThinkOption = Annotated[
     typer.Option(
         "--think",
         metavar="full|none|N",
-        help='Think budget of the gen vector: "full", "none", or a number of tokens.',
+        help='How long to reason for a gen vector: "full", "none", or at most so many tokens.',
         show_default=False,
     ),
 ]
 PresetOption = Annotated[
-    PresetName, typer.Option("--preset", envvar="UME_R1_PRESET", help="Protocol of encoding.")
+    PresetName,
+    typer.Option("--preset", envvar="UME_R1_PRESET", help="Limits and protocol of encoding; see the README."),
 ]
 IndexedPresetOption = Annotated[
     PresetName | None,
     typer.Option(
         "--preset",
-        help="Protocol of encoding. Default: the collection's, else UME_R1_PRESET, else serving.",
+        help="Limits and protocol of encoding; see the README. Default: the collection's, else "
+        "UME_R1_PRESET, else serving.",
         show_default=False,
     ),
 ]
@@ -118,7 +127,7 @@ StorageOption = Annotated[
         "--storage",
         metavar="NAME=VALUE",
         help="How a new collection keeps vectors on a server, e.g. datatype=float16, quantization=int8, "
-        "on_disk=true, hnsw_m=32, shard_number=6. May be repeated.",
+        "on_disk=true, hnsw_m=32, shard_number=6; docs/server.md has all. May be repeated.",
         show_default=False,
     ),
 ]

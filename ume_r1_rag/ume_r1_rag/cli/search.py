@@ -73,21 +73,26 @@ def search(
         ),
     ] = None,
     mode: Annotated[
-        SearchMode, typer.Option("--mode", help="By which space to rank, or by several.")
+        SearchMode,
+        typer.Option(
+            "--mode", help="What to rank by: disc, gen, words (text), or these fused. text loads no model."
+        ),
     ] = "fused",
     spaces: Annotated[
         str | None,
         typer.Option(
             "--spaces",
             metavar="SPACE,...",
-            help="What fused fuses, of disc, gen and text.",
+            help="With --mode fused: which of disc, gen and text to combine.",
             show_default="those the collection and the question have",
         ),
     ] = None,
-    fusion: Annotated[Fusion, typer.Option("--fusion", help="How fused combines the spaces.")] = "convex",
+    fusion: Annotated[
+        Fusion, typer.Option("--fusion", help="With --mode fused: how to combine them.")
+    ] = "convex",
     weights: Annotated[
         str | None,
-        typer.Option("--weights", metavar="SPACE=N,...", help="What the spaces weigh in fused."),
+        typer.Option("--weights", metavar="SPACE=N,...", help="With --mode fused: what each weighs."),
     ] = None,
     kind: Annotated[
         Kind | None,

@@ -10,6 +10,7 @@ from ume_r1_rag.ingest.pipeline import ingest
 from ume_r1_rag.ingest.plan import FilePlan, Plan, plan
 from ume_r1_rag.ingest.prune import prune
 from ume_r1_rag.ingest.reindex import ReindexReport, reindex, swap
+from ume_r1_rag.ingest.removal import Removal, remove
 from ume_r1_rag.ingest.report import Failure, IngestReport, Progress, Pruned, Skipped
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.ingest.sources import documents, reread
@@ -31,6 +32,7 @@ __all__ = [
     "Pruned",
     "Question",
     "ReindexReport",
+    "Removal",
     "Skipped",
     "Source",
     "Walk",
@@ -43,6 +45,7 @@ __all__ = [
     "prune",
     "read_questions",
     "reindex",
+    "remove",
     "reread",
     "swap",
 ]
