@@ -207,8 +207,9 @@ ELSEWHERE = [
 HEAD = """# Bad input
 
 What becomes of files that are broken, hostile or odd. The run goes on in every case; a failure is named in
-the report and in the index's list (`ume-r1 info --failures`), and makes the exit status 1. Made from the
-cases in `tests/test_bad_input.py`, which holds the library to this table.
+the report and in the index's list (`ume-r1 info --failures`), and makes the exit status 1, as does a path
+below which nothing can be indexed. Made from the cases in `tests/test_bad_input.py`, which holds the library
+to this table.
 
 | input | result | how, or what the reason says |
 | --- | --- | --- |
