@@ -243,10 +243,12 @@ def _wanted(
     index: QdrantIndex, target: QdrantIndex, report: ReindexReport, *, yes: bool, allow_missing: bool
 ) -> bool:
     """Returns whether the user wants the new version to be live; says so if not."""
+    from ume_r1_rag.ingest.summary import counted
+
     if report.missing and not allow_missing:
         typer.echo(
-            f"not swapped: {report.missing} documents would be missing; index them again first (or prune "
-            "them), or give --allow-missing"
+            f"not swapped: {counted(report.missing, 'document')} would be missing; index again what is there "
+            "first, delete or prune what is gone, or give --allow-missing"
         )
         return False
     if not yes and not sys.stdin.isatty():
