@@ -207,8 +207,9 @@ ELSEWHERE = [
 HEAD = """# Bad input
 
 What becomes of files that are broken, hostile or odd. The run goes on in every case; a failure is named in
-the report and in the index's list (`ume-r1 info --failures`), and makes the exit status 1. Made from the
-cases in `tests/test_bad_input.py`, which holds the library to this table.
+the report and in the index's list (`ume-r1 info --failures`), and makes the exit status 1, as does a path
+below which nothing can be indexed. Made from the cases in `tests/test_bad_input.py`, which holds the library
+to this table.
 
 | input | result | how, or what the reason says |
 | --- | --- | --- |
@@ -292,7 +293,7 @@ def test_the_command_goes_on_lists_all_and_exits_with_1(made, tmp_path, monkeypa
     assert len(lines[lines.index(f"failed     {failed}") + 1 : -1]) == failed
     assert "\x1b" not in done.output
     listed = CliRunner().invoke(app, ["info", "--failures", "--path", str(tmp_path / "index")]).output
-    assert len(listed.splitlines()) == failed + 1
+    assert len(listed.splitlines()) == failed + 3
 
 
 def test_pictures_are_what_a_person_sees(made):

@@ -463,6 +463,9 @@ def test_the_place_of_an_index(monkeypatch):
     assert store.place(None, None) == {"path": "there"}
     assert store.place(Path("here"), None) == {"path": Path("here"), "url": None}
     assert store.place(None, "http://other") == {"path": None, "url": "http://other"}
+    assert store.place(None, "http://other", grpc=True)["prefer_grpc"] is True
+    with pytest.raises(typer.BadParameter, match="'here' is a folder: gRPC is spoken to a server"):
+        store.place(Path("here"), None, grpc=True)
 
 
 def test_an_absent_extra_is_named():

@@ -1,11 +1,15 @@
 """The demo: it runs through and says honestly what was right, whatever that is."""
 
 import json
+import re
+import shlex
 
 import pytest
+from typer.testing import CliRunner
 
 from ume_r1_bench import demo
 from ume_r1_bench.demo import Answer, Question
+from ume_r1_rag.cli.app import app
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.retriever import SearchResult
 from ume_r1_rag.types import Embedding, Hit
@@ -64,9 +68,9 @@ def test_an_index_of_before_is_replaced_and_nothing_else(tmp_path):
 def test_the_demo_runs_through(tmp_path, monkeypatch, capsys, nano_encoder):
     import ume_r1_rag.encoder
 
-    monkeypatch.setattr(ume_r1_rag.encoder, "UmeR1Encoder", lambda name: nano_encoder)
+    monkeypatch.setattr(ume_r1_rag.encoder, "UmeR1Encoder", lambda name, **options: nano_encoder)
     monkeypatch.chdir(tmp_path)
-    assert demo.main() == 0
+    assert demo.main([]) == 0
     said = capsys.readouterr().out
     lines = said.splitlines()
     assert "A toy" in said
@@ -78,6 +82,19 @@ def test_the_demo_runs_through(tmp_path, monkeypatch, capsys, nano_encoder):
     assert sum(line.startswith(("  → ", "   → ")) for line in lines) == len(questions) == 8
     html = (tmp_path / "demo" / "results.html").read_text(encoding="utf-8")
     assert html.count('<section class="query"') == 8
+    # The page tells what the terminal does, also of a document that it does not show.
+    ranks = [int(rank) for rank in re.findall(r">right at rank (\d+)", html.split("</ol>")[0])]
+    assert len(ranks) == 8
+    assert f"fused {ranks.count(1)} (guessing" in said
+    assert "not found" not in html
+    # What it says to ask is found.
+    command = said[said.index("  Ask ") :].replace("\\\n", "").split("which finds ")
+    words = shlex.split(command[0])[1:]
+    assert words[:2] == [words[0], "search"]
+    found = CliRunner().invoke(app, [*words[1:], "--json"])
+    assert found.exit_code == 0, found.output
+    first = json.loads(found.stdout)["hits"][0]
+    assert demo.short((first["title"], first["page"])) == command[1].split("\n")[0]
     with QdrantIndex(tmp_path / "demo" / "index") as index:
         info = index.info()
         known = {demo.shown(hit) for hit in index.scroll()}
@@ -85,3 +102,13 @@ def test_the_demo_runs_through(tmp_path, monkeypatch, capsys, nano_encoder):
     golds = [Question.read(line, tmp_path / "demo").gold for line in questions]
     assert len(set(golds)) == 8
     assert set(golds) <= known
+
+
+def test_help_is_help_and_not_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for arguments, status in ((["--help"], 0), (["--nonsense"], 2)):
+        with pytest.raises(SystemExit) as ended:
+            demo.main(arguments)
+        assert ended.value.code == status
+    assert "--folder DIR" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []

@@ -63,6 +63,7 @@ def test_a_plan_is_what_is_then_done(folder, index, encoder):
     assert (contents(index), len(encoder.calls)) == (before, called), "nothing is written or encoded"
     assert (found.new, found.replaced, found.unchanged, found.removed) == (1, 2, 4, 1)
     assert (found.pruned, found.failed, found.ok) == (Pruned(1), 1, False)
+    assert found.pruned.files == {"3.png": 1}
     assert found.failures[0].title == "broken.pdf"
     done = ingest(encoder, index, folder, prune=True)
     assert (done.indexed, done.replaced, done.unchanged, done.removed) == (3, 2, 4, 1)
@@ -133,6 +134,8 @@ def test_an_estimate_counts_everything_and_tries_a_sample(tmp_path, index, encod
     assert dict(found.sampled) == {"page": 2, "image": 6, "clip": 1, "text": 12}
     assert (found.unchanged, found.skipped, found.failed, found.sample_failures) == (1, 1, 1, ())
     assert sum(number for *_, number in encoder.calls) == 22, "the sample, and one to warm up"
+    assert [failure.title for failure in found.failures] == ["broken.pdf"]
+    assert found.generated_tokens > 0
     assert found.visual_tokens == 40, "this encoder counts one an image, none for videos"
     assert found.seconds == max(found.read_s, found.encode_s, found.write_s) > 0
     assert found.hours == found.seconds / 3600

@@ -159,7 +159,7 @@ def test_a_file_that_is_gone_fails_until_it_is_pruned(tmp_path, index, encoder):
     ingest(encoder, index, tmp_path)
     (tmp_path / "bad.png").unlink()
     report = ingest(encoder, index, retry_failed=True)
-    assert "is gone: prune the index" in report.failures[0].reason
+    assert "is gone: `ume-r1 index --prune FOLDER`" in report.failures[0].reason
     assert listed(index)["bad.png"].attempts == 2
     prune(index, [tmp_path], DeadLetters(index))
     assert listed(index) == {}

@@ -20,6 +20,7 @@ from ume_r1_rag.cli.app import app
 from ume_r1_rag.cli.store import Address, storage_of
 from ume_r1_rag.errors import InputError
 from ume_r1_rag.index import QdrantIndex
+from ume_r1_rag.ingest import ingest
 from ume_r1_rag.template import PRESETS, get_preset
 
 
@@ -95,14 +96,15 @@ def test_index_tells_what_it_did(files, place, encoder):
         "removed    1 part that files no longer have",
         "pruned     1 document of files that are gone",
     ]
+    assert lines[5] == "  a.png: 1"
     assert stored(place) == ["b.pdf1", "sub/0.txt", "sub/1.txt", "sub/2.txt"]
 
 
 def test_a_dry_run_loads_and_writes_nothing(files, place, encoder):
     done = run("index", files, "-p", place, "--dry-run")
     assert done.exit_code == 0, done.output
-    assert "would index  6 new and 0 replaced documents: page 2, image 1, text 3" in done.stdout
-    assert "into         ume_r1, which would be made" in done.stdout
+    assert "to index   6 new and 0 replaced documents: page 2, image 1, text 3" in done.stdout
+    assert "into       ume_r1, which would be made" in done.stdout
     assert not place.exists()
     assert encoder.loads == 0
     run("index", files, "-p", place)
@@ -111,9 +113,9 @@ def test_a_dry_run_loads_and_writes_nothing(files, place, encoder):
     done = run("index", files, "-p", place, "--dry-run", "--prune", "--mode", "both")
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["1", "replaced,", "1", "removed", "b.pdf"]
-    assert "would index  0 new and 1 replaced documents: page 1" in lines
-    assert "unchanged    3" in lines
-    assert "pruned     1 document of files that are gone" in lines
+    assert "to index   0 new and 1 replaced document: page 1" in lines
+    assert "unchanged  3" in lines
+    assert lines[lines.index("pruned     1 document of files that are gone") + 1] == "  a.png: 1"
     assert encoder.loads == 1
     assert stored(place) == ALL
 
@@ -126,11 +128,12 @@ def test_an_estimate_writes_nothing(files, place, encoder):
     assert found["sample"] == "6 documents: page 2, image 1, text 3"
     assert "hours) for mode both" in found["time"]
     assert found["size"].endswith(" kB on disk")
-    assert found["tokens"] == "3 visual"
+    assert found["tokens"] == "3 visual, 9 generated"
     assert not place.exists()
     run("index", files, "-p", place, "--mode", "disc")
     again = run("index", files, "-p", place, "--estimate", "--mode", "disc").stdout
-    assert "documents   0\n" in again
+    assert "documents  0\n" in again
+    assert "tokens     0 visual, 0 generated\n" in again
     assert "6 unchanged" in again
 
 
@@ -159,7 +162,7 @@ def test_failures_are_listed_and_tried_again(files, place, encoder):
     assert "\x1b" not in done.stdout
     shown = run("info", "--failures", "-p", place).stdout
     assert shown.splitlines()[0].split() == ["document", "tries", "last", "reason"]
-    assert len(shown.splitlines()) == 3
+    assert shown.splitlines()[3:] == ["", f"once mended: `ume-r1 index --retry-failed --path {place}`"]
     assert "\x1b" not in shown
     found = json.loads(run("info", "--failures", "--json", "-p", place).stdout)
     assert [(one["title"], one["attempts"], one["error"]) for one in found] == [
@@ -175,6 +178,68 @@ def test_failures_are_listed_and_tried_again(files, place, encoder):
     (files / "evil\x1b[2J.png").unlink()
     assert run("index", files, "--prune", "-p", place).exit_code == 0
     assert run("info", "--failures", "-p", place).stdout == "no failures\n"
+
+
+def test_a_failure_whose_file_is_gone_is_not_to_be_mended(files, place, encoder):
+    (files / "broken.png").write_bytes(b"rubbish")
+    (files / "worse.png").write_bytes(b"rubbish")
+    assert run("index", files, "-p", place).exit_code == 1
+    (files / "broken.png").unlink()
+    shown = run("info", "--failures", "-p", place).stdout
+    assert "1 of 2 are of files that are gone: `ume-r1 index --prune FOLDER`" in shown
+    assert "once mended: `" in shown
+    (files / "worse.png").unlink()
+    done = run("index", "--retry-failed", "-p", place)
+    assert done.exit_code == 1
+    for said in (done.stdout, run("info", "--failures", "-p", place).stdout):
+        assert "`ume-r1 index --prune FOLDER`" in said
+        assert "once mended" not in said
+    assert run("index", "--prune", files, "-p", place).exit_code == 0
+    assert run("info", "--failures", "-p", place).stdout == "no failures\n"
+
+
+@pytest.mark.parametrize("act", [[], ["--dry-run"], ["--estimate"]], ids=str)
+def test_where_there_is_nothing_to_index_that_is_said(tmp_path, place, encoder, act):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for name in ("", "data.bin", ".hidden.png"):
+        if name:
+            (empty / name).touch()
+        done = run("index", empty, "-p", place, *act)
+        assert done.exit_code == 1
+        assert f"nothing was found in {empty} that can be indexed: PDFs" in done.stderr
+    assert run("index", "--retry-failed", "-p", place).exit_code == 0
+
+
+def test_an_estimate_names_what_cannot_be_opened_in_a_straight_table(files, place, encoder):
+    (files / "evil\x1b[2J.png").write_bytes(b"rubbish")
+    write_pdf(files / "b.pdf", 1)
+    (files / "b.pdf").write_bytes((files / "b.pdf").read_bytes()[:20])
+    done = run("index", files, "-p", place, "--estimate")
+    assert done.exit_code == 1
+    lines = done.stdout.splitlines()
+    assert "failed     1 that cannot be opened" in lines
+    assert lines[lines.index("failed     1 that cannot be opened") + 1].startswith("  b.pdf  ")
+    assert "failed     1 of the sample" in lines
+    assert "\x1b" not in done.stdout
+    labelled = [line for line in lines[:-1] if not line.startswith("  ")]
+    assert all(line[10] == " " and line[11] != " " for line in labelled)
+
+
+def test_a_report_prints_as_lines(files, place, encoder):
+    (files / "evil\x1b[2J.png").write_bytes(b"rubbish")
+    with QdrantIndex(place, fingerprint=encoder.fingerprint) as index:
+        lines = str(ingest(encoder, index, files)).splitlines()
+        (files / "a.png").unlink()
+        again = str(ingest(encoder, index, files, prune=True)).splitlines()
+        nothing = str(ingest(encoder, index, files / "data.bin")).splitlines()
+    assert re.fullmatch(r"indexed    6 documents in \d+\.\d s: page 2, image 1, text 3", lines[0])
+    assert lines[1:4] == ["skipped    1 file", "  unknown extension '.bin': 1", "failed     1"]
+    assert lines[4].startswith("  evil [2J.png: image ")
+    assert again[1:4] == [
+        "unchanged  5 documents, left alone", "pruned     1 document of files that are gone", "  a.png: 1"
+    ]  # fmt: skip
+    assert nothing[-1] == "nothing was found that could be indexed"
 
 
 def test_pruning_that_is_refused_says_so_and_exits_with_1(files, place, encoder):
@@ -258,7 +323,7 @@ def test_reasonings_are_not_made_where_none_are_unless_that_is_said(files, place
     assert done.exit_code == 0, done.output
     assert "mode disc, as no document in ume_r1 has a gen vector: `ume-r1 enrich` adds them" in done.stderr
     assert {mode for _, mode, _ in encoder.calls} <= {"disc"}
-    assert any(says in done.stdout for says in ("unchanged  3", "unchanged    3", "3 unchanged"))
+    assert any(says in done.stdout for says in ("unchanged  3", "3 unchanged"))
     # Another tenant has nothing yet.
     done = run("index", files, "-p", place, "--tenant", "acme", *act)
     assert done.stderr == ""

@@ -611,6 +611,12 @@ def test_thumbnail_sizes(size, wanted):
     assert Image.open(io.BytesIO(data)).size == wanted
 
 
+def test_noise_has_a_thumbnail_too():
+    """Its optimised JPEG would be larger than the buffer that Pillow gives it."""
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    assert Image.open(io.BytesIO(thumbnail(Image.fromarray(noise)))).size == (300, 200)
+
+
 def test_small_thumbnails_keep_their_pixels():
     image = Image.new("RGB", (2, 1), "red")
     image.putpixel((1, 0), (0, 0, 255))

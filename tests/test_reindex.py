@@ -382,7 +382,7 @@ def test_the_command_does_not_swap_what_lacks_documents_unless_told_to(command, 
     done = command("--to", "new", "--yes")
     assert done.exit_code == 1
     assert "failed     1 and would be missing\n  apple.txt" in done.stdout
-    assert "not swapped: 1 documents would be missing" in done.stdout
+    assert "not swapped: 1 document would be missing" in done.stdout
     assert live(command)[0] == "ume_r1--1"
     done = command("--to", "new", "--yes", "--allow-missing")
     assert done.exit_code == 1, "the loss is still said"

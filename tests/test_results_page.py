@@ -86,10 +86,12 @@ def assert_harmless(page):
         assert tag in {
             "html", "head", "meta", "title", "link", "style", "body", "main", "header", "h1", "p", "span",
             "svg", "rect", "ol", "li", "a", "b", "bdi", "section", "div", "img", "h2", "h3", "dl", "dt", "dd",
-            "details", "summary", "footer",
+            "details", "summary", "footer", "mark",
         }  # fmt: skip
         assert not {name for name in attributes if name.startswith("on") or name in ("style", "srcset")}
-        assert re.fullmatch(r"(#query-\d+|data:,)?", attributes.get("href", ""))
+        assert re.fullmatch(
+            r"(#query-\d+|data:,|(file:///|https?://)[^\s\"<>]+)?", attributes.get("href", "")
+        )
         assert re.fullmatch(
             r"(data:image/(jpeg|png|gif|webp);base64,[A-Za-z0-9+/=]+)?", attributes.get("src", "")
         )
@@ -103,7 +105,8 @@ def test_text_from_files_and_models_stays_text(evil):
     section = Section(evil, [one, bare], jpeg(), evil, evil, {evil}, evil, (evil,), None, 1.0)
     page = Page(render_results([section, section], evil, evil))
     assert_harmless(page)
-    assert page.text.count(evil) >= 20
+    assert page.text.count(evil) >= 18
+    assert "".join(page.texts).count(evil.replace("\n", " ")) >= 20
     assert evil in {image["alt"] for image in page.attributes("img")}
     assert page.attributes("title") == [{}]
 
@@ -144,6 +147,9 @@ def test_right_and_wrong_are_told_where_gold_is_known():
     assert "right at rank 2" in page.texts
     assert [e["class"] for e in page.attributes("li")] == ["card", "card right"]
     assert "not found" in Page(render_results([Section("q", hits, gold=[])])).texts
+    below = Page(render_results([Section("q", hits, gold={"b"}, most=1)]))
+    assert "right at rank 2, below these" in below.texts
+    assert [e["class"] for e in below.attributes("li")] == ["card"]
     unknown = Page(render_results([Section("q", hits)]))
     assert not [e for e in unknown.attributes("span") if "badge" in e.get("class", "")]
 
@@ -276,3 +282,48 @@ def test_importing_loads_nothing_heavy():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == ""
+
+
+def links(page):
+    return [a["href"] for a in page.attributes("a") if not a["href"].startswith("#")]
+
+
+def test_a_hit_links_to_its_file_at_the_page_or_the_second():
+    hits = [
+        hit("a", uri="/over there/100% #1.pdf", page=3),
+        hit("b", uri="/clips/b.mp4", kind="clip", span_s=(30.0, 61.5)),
+        hit("c", uri="https://example.org/c.pdf?x=1", page=2),
+        hit("d", uri="https://example.org/d#part"),
+    ]
+    assert links(Page(render_results([Section("q", hits)]))) == [
+        "file:///over%20there/100%25%20%231.pdf#page=3",
+        "file:///clips/b.mp4#t=30,61.5",
+        "https://example.org/c.pdf?x=1#page=2",
+        "https://example.org/d#part",
+    ]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [*EVIL, "", "relative.pdf", "data:text/html,x", "JavaScript:alert(1)", "file:///etc/passwd", "ftp://a/b",
+     "http://", "https://[", "/a\x1b[31m", "/a\\udcff.png", "//evil\u202e/x", "\tjavascript:alert(1)"],
+)  # fmt: skip
+def test_nothing_else_is_linked(uri):
+    assert links(Page(render_results([Section("q", [hit(uri=uri)])]))) == []
+
+
+def test_a_link_holds_nothing_but_an_address():
+    page = Page(render_results([Section("q", [hit(uri="https://a/\"><script>x</script>'")])]))
+    assert_harmless(page)
+    assert links(page) == ["https://a/%22%3E%3Cscript%3Ex%3C/script%3E'"]
+
+
+def test_the_text_layer_is_shown_around_the_words_of_the_question():
+    text = "Lorem ipsum. " * 40 + "The net income of 2023 was 5 million. " + "Dolor sit. " * 40
+    page = Page(render_results([Section("Net income 2023 of", [hit(text=text, thumbnail=jpeg())])]))
+    joined = "".join(page.texts).replace(" ", "")
+    assert "Thenetincomeof2023was5million." in joined
+    assert joined.count("Lorem") < 8
+    marked = [name for name, _ in page.elements if name == "mark"]
+    assert len(marked) == 3  # not "of", which says nothing
+    assert "mark" not in {name for name, _ in Page(render_results([Section("q", [hit(text=text)])])).elements}

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from ume_r1_rag.cli import model, search_input
 from ume_r1_rag.cli.app import app
+from ume_r1_rag.cli.filter import filters
 from ume_r1_rag.errors import InputError
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.ingest import ingest
@@ -140,6 +141,70 @@ def test_filters(run, filters, pages):
     assert {(hit["document"], hit["page"]) for hit in hits(run("red", "--json", *arguments))} == pages
 
 
+@pytest.mark.parametrize(
+    ("filter", "says"),
+    [
+        ("yaer=2023", "no document has a field 'yaer'. Did you mean 'year'? There are kind, title,"),
+        ("yaer=null", "in their metadata: draft, year"),
+        ("knd=page", "Did you mean 'kind'?"),
+        ("metadata.author=x", "no document has a field 'metadata.author'"),
+        ("kind=pages", "no document is of kind 'pages'. Did you mean 'page'? Kinds are page,"),
+        ("page=two", "a page is a whole number"),
+        ("gen_valid=yes", "give true or false"),
+        ("tenant=acme", "give --tenant NAME"),
+        ("a\x1b[31m=1", "no document has a field 'a[31m'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["search", "enrich"])
+def test_a_slip_in_a_filter_is_told(run, folder, filter, says, command):
+    if command == "search":
+        done = run("red", "--filter", filter)
+    else:
+        done = CliRunner().invoke(app, ["enrich", "-p", str(folder), "--filter", filter])
+    assert done.exit_code == 2
+    assert says in " ".join(done.stderr.replace("│", " ").split())
+    assert "\x1b" not in done.stderr
+
+
+def test_a_field_of_others_is_no_field(run):
+    """What fields there are is told of one's own documents alone; where there are none, nothing is told."""
+    done = run("red", "--filter", "year=1", "--tenant", "acme")
+    assert done.exit_code == 0, done.stderr
+    assert run("red", "--filter", "nonsense=1", "--tenant", "other").exit_code == 0
+
+
+def test_nothing_is_found_where_nothing_is(run, folder, tmp_path, encoder):
+    said = run("red", "--tenant", "other").stdout
+    assert "0 documents of tenant other in ume_r1" in said
+    assert "nothing was found: tenant 'other' has no documents in ume_r1" in said
+    assert "acme" not in said
+    with QdrantIndex(tmp_path / "i", fingerprint=encoder.fingerprint, tenant="acme") as index:
+        one = list(documents({"secret.pdf": ["red secret"]}))
+        index.upsert(one, [encoder.encode_document(d.input) for d in one])
+    said = CliRunner().invoke(app, ["search", "red", "-p", str(tmp_path / "i")]).stdout
+    assert "nothing was found: all documents in ume_r1 belong to tenants: name one with --tenant" in said
+    assert "acme" not in said
+
+
+def test_explained_hits_say_everything_once(run):
+    lines = run("red circle", "--explain").stdout.splitlines()
+    assert lines[2:4] == ["reasoned  It shows circle red.", "summary   Summary of circle red"]
+    at = lines.index(next(line for line in lines if line.startswith(" 1  ")))
+    assert lines[at].endswith("  report.pdf, page 2")
+    assert [line.split()[0] for line in lines[at + 1 : at + 4]] == ["scores", "reasoned", "summary"]
+    assert lines[at + 4] == ""
+    said = "\n".join(lines)
+    assert said.count("Summary of circle red") == 2  # the question's, and the hit's that is the same
+    assert "gen none" in said
+    assert lines[-3:] == [
+        "no reasoning is stored of 1 of 5",
+        "",
+        "1 of 5 have no gen vector yet: judged by the rest",
+    ]
+    assert "\x1b" not in said
+    assert max(map(len, lines)) <= 100
+
+
 def test_files_instead_of_pages(run):
     assert [hit["document"] for hit in hits(run("red circle", "--group-by", "document", "--json"))] == [
         "report.pdf",
@@ -147,6 +212,9 @@ def test_files_instead_of_pages(run):
     ]
     found = hits(run("red circle", "--group-by", "document", "--group-size", 2, "-k", 1, "--json"))
     assert [hit["document"] for hit in found] == ["report.pdf"] * 2
+    for k in (1, 2):  # counts files, whatever --group-size is
+        found = hits(run("red", "--group-by", "document", "--group-size", 3, "-k", k, "--json"))
+        assert len({hit["document"] for hit in found}) == k
 
 
 def test_a_tenant_sees_its_own(run):
@@ -298,6 +366,10 @@ def test_impossible_combinations_are_our_errors(run, arguments, says):
         (["kind=page", "page=3"], {"kind": "page", "page": 3}),
         (["title=a=b", "ratio=0.5"], {"title": "a=b", "ratio": 0.5}),
         (['title="3"', "part=007", "x=NaN"], {"title": "3", "part": "007", "x": "NaN"}),
+        (
+            ["title=2023", 'document=[1,"b"]', "key=null"],
+            {"title": "2023", "document": ["1", "b"], "key": None},
+        ),
         (["lang=null", "draft=false"], {"lang": None, "draft": False}),
         (['page=[1,"x"]'], {"page": [1, "x"]}),
         (["a=1", "a=[2,3]", "a=x"], {"a": [1, 2, 3, "x"]}),
@@ -305,7 +377,7 @@ def test_impossible_combinations_are_our_errors(run, arguments, says):
     ],
 )
 def test_filters_are_read_as_json_where_they_are_such(pairs, filter):
-    assert search_input.filters(pairs) == filter
+    assert filters(pairs) == filter
 
 
 def test_weights_and_spaces_are_read():

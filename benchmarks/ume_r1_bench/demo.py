@@ -1,20 +1,22 @@
 """``python -m ume_r1_bench.demo``: the whole path once, from a folder of files to a page of answers.
 
 Makes the sample folder, indexes it in both spaces, asks the eight questions that come with it by disc, by gen
-and fused, and says how many were right. Works on the folder ``demo`` below the current one.
+and fused, and says how many were right. Works on the folder ``demo`` below the current one, or ``--folder``.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import shlex
 import shutil
 import sys
 import textwrap
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -124,14 +126,16 @@ def run_demo(root: Path = ROOT) -> list[Answer]:
         report = ingest(encoder, index, root / "files", show_progress=sys.stderr.isatty())
         _say("Index", _indexed(report, index, root))
         asked = time.monotonic()
-        answers = ask(Retriever(encoder, index), questions)
+        retriever = Retriever(encoder, index)
+        answers = ask(retriever, questions)
         _say("Asked", f"{len(answers)} questions in {len(MODES)} ways in {time.monotonic() - asked:.1f} s")
+        good = suggestion(retriever, answers)
     print(f"\n{table(answers, colour=_colours())}\n")
     _show_reasoning(answers)
     page = root / "results.html"
     page.write_text(_page(answers, report.indexed), encoding="utf-8")
     _title(closing(answers, report.indexed))
-    _say_how_on(root, page, time.monotonic() - began)
+    _say_how_on(root, page, good, time.monotonic() - began)
     return answers
 
 
@@ -148,6 +152,20 @@ def ask(retriever: Retriever, questions: Sequence[Question]) -> list[Answer]:
         }
         answers.append(Answer(question, results))
     return answers
+
+
+def suggestion(retriever: Retriever, answers: Sequence[Answer]) -> Question | None:
+    """Returns a question in words that ``ume-r1 search`` answers rightly, to be tried next; None if none is.
+
+    It is asked as that command asks, by words too, so that what is promised was seen.
+    """
+    for answer in answers:
+        question = answer.question
+        if question.image is None and answer.rank("fused") == 1:
+            found = retriever.search(question.input, 1, "fused", kind=question.kind).hits
+            if found and shown(found[0]) == question.gold:
+                return question
+    return None
 
 
 def table(answers: Sequence[Answer], colour: bool = False) -> str:
@@ -237,9 +255,8 @@ def _page(answers: Sequence[Answer], documents: int) -> str:
     for answer in answers:
         asked, result = answer.question, answer.results["fused"]
         small = None if asked.image is None else thumbnail(load_image(asked.image))
-        best = replace(result, hits=result.hits[:ON_PAGE])
         right = [hit.key for hit in result.hits if shown(hit) == asked.gold]
-        sections.append(Section.of(asked.shown, best, small, gold=right))
+        sections.append(Section.of(asked.shown, result, small, gold=right, most=ON_PAGE))
     subtitle = f"model nano, a toy; {documents} documents. {closing(answers, documents)}."
     return render_results(sections, title="UME-R1 demo", subtitle=subtitle)
 
@@ -277,11 +294,13 @@ def _indexed(report: IngestReport, index: QdrantIndex, root: Path) -> str:
     )
 
 
-def _say_how_on(root: Path, page: Path, seconds: float) -> None:
+def _say_how_on(root: Path, page: Path, good: Question | None, seconds: float) -> None:
     command = "ume-r1" if shutil.which("ume-r1") else _near(Path(sys.executable).with_name("ume-r1"))
     _say("Open", f"{page} in a browser: every question with pictures, scores and reasoning")
-    _say("Ask", f'{command} search "a red ring at north" --kind image \\')
-    _say("", f"  --path {root / 'index'} --model {MODEL} --explain")
+    if good is not None:
+        _say("Ask", f"{command} search {shlex.quote(good.text)} \\")
+        _say("", f"  --kind {good.kind} --path {shlex.quote(str(root / 'index'))} --explain")
+        _say("", f"which finds {short(good.gold)}")
     _say("Took", f"{seconds:.0f} s")
 
 
@@ -298,12 +317,25 @@ def _say(label: str, text: str) -> None:
     print(f"  {label:<6} {text}", flush=True)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 if everything ran, whatever the answers; 1 with the reason on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ume_r1_bench.demo",
+        description="Makes a folder of PDFs, pictures and clips, indexes it with nano, asks eight questions "
+        "and writes a page of the answers. About a minute on two cores; needs no network.",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=ROOT,
+        metavar="DIR",
+        help="where to; an index of an earlier demo in it is replaced (default: %(default)s)",
+    )
+    chosen = parser.parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     try:
-        run_demo()
+        run_demo(chosen.folder)
     except UmeR1Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

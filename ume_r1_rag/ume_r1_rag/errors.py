@@ -30,6 +30,10 @@ class InputError(UmeR1Error, ValueError):
     """One input cannot be used: a broken file, an empty text, an unknown shape."""
 
 
+class FileGone(InputError):
+    """A file that was indexed, or that failed before, is not there any more."""
+
+
 class FetchError(InputError):
     """A remote input was refused or could not be had."""
 

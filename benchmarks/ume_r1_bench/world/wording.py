@@ -14,7 +14,7 @@ def _with_article(name: str) -> str:
 
 
 def word_scene(scene: Scene, rng: random.Random) -> str:
-    """Returns a caption that tells all of a scene, row by row; to sort objects is more than nano can learn."""
+    """Returns a caption that tells all of a scene, row by row: nano cannot learn to sort them."""
     objects = [(POSITIONS[cell], thing.name) for cell, thing in scene.objects]
     form = rng.randrange(4)
     if form == 0:

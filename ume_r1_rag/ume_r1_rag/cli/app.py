@@ -8,7 +8,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ume_r1_rag.cli import bench, doctor, download, embed, enrich, index, info, reindex, search, train, world
+from ume_r1_rag.cli import (
+    bench,
+    delete,
+    doctor,
+    download,
+    embed,
+    enrich,
+    index,
+    info,
+    reindex,
+    search,
+    train,
+    world,
+)
 from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.errors import UmeR1Error
 
@@ -19,11 +32,18 @@ Examples:
   ume-r1 search --image photo.jpg --html results.html
 
 \b
+Two vectors of everything:
+  disc  one pass through the model: quick
+  gen   the model reasons and sums up first: better on average, and many times dearer
+  Words (text) are searched beside them.
+
+\b
 Environment (a flag wins over it):
-  UME_R1_MODEL        the model, where no --model is given
+  UME_R1_MODEL        the model, where no --model is given and no collection names one
   UME_R1_PATH         the index folder, where neither --path nor --url is given
   UME_R1_COLLECTION   the collection
-  UME_R1_PRESET       the protocol of index and embed
+  UME_R1_TENANT       the tenant
+  UME_R1_PRESET       the protocol of embed, reindex and new collections
   UME_R1_CACHE        a folder for what index, enrich, search and embed encode
   UME_R1_ALLOW_FETCH  1 to read pictures and videos from http(s) URLs
   QDRANT_URL          a Qdrant server in place of a folder, its key in QDRANT_API_KEY
@@ -71,7 +91,11 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Retrieval over pages, pictures, clips and texts with UME-R1: embeddings that reason."""
+    """Retrieval over pages, pictures, clips and texts with UME-R1: embeddings that reason.
+
+    Index a folder, then search it. The index is the folder .ume-r1 below the current one, unless --path,
+    --url or the environment say otherwise.
+    """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -86,6 +110,7 @@ app.command("index", epilog=index.EXAMPLES)(index.index)
 app.command("enrich", epilog=enrich.EXAMPLES)(enrich.enrich)
 app.command("reindex", epilog=reindex.EXAMPLES)(reindex.reindex)
 app.command("search", epilog=search.EXAMPLES)(search.search)
+app.command("delete", epilog=delete.EXAMPLES)(delete.delete)
 app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
 app.command("info", epilog=info.EXAMPLES)(info.info)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ume_r1_rag.cli.filter import FilterOption, check_filter, filters
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
     BatchOption,
     CacheOption,
     CollectionOption,
+    GrpcOption,
     IndexModelOption,
     PathOption,
     TenantOption,
@@ -44,12 +47,7 @@ def enrich(
     mode: Annotated[
         Literal["gen"], typer.Option("--mode", help="Which vectors are filled in; gen is the costly one.")
     ] = "gen",
-    filter: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--filter", metavar="KEY=VALUE", help="Only documents of this field, as in `ume-r1 search`."
-        ),
-    ] = None,
+    filter: FilterOption = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -67,6 +65,7 @@ def enrich(
     model: IndexModelOption = None,
     path: PathOption = None,
     url: UrlOption = None,
+    grpc: GrpcOption = False,
     collection: CollectionOption = DEFAULT_COLLECTION,
     tenant: TenantOption = None,
 ) -> None:
@@ -80,15 +79,14 @@ def enrich(
     seconds = _seconds(budget)
     from ume_r1_rag.cli.interrupt import Interrupt
     from ume_r1_rag.cli.model import cached, encoder_for
-    from ume_r1_rag.cli.search_input import filters
-    from ume_r1_rag.cli.store import open_index
+    from ume_r1_rag.cli.store import Address, open_index
     from ume_r1_rag.ingest import enrich as run
 
     chosen = filters(filter)
-    with (
-        open_index(path, url, collection, tenant) as index,
-        cached(encoder_for(index.fingerprint, model, None), cache, tenant) as encoder,
-    ):
+    with ExitStack() as stack:
+        index = stack.enter_context(open_index(Address(path, url, collection, tenant, grpc)))
+        check_filter(index, chosen)
+        encoder = stack.enter_context(cached(encoder_for(index.fingerprint, model, None), cache, tenant))
         try:
             with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:
                 report = run(
@@ -127,7 +125,8 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _report(report: EnrichReport) -> str:
-    from ume_r1_rag.cli.index_report import counted, failed_lines
+    from ume_r1_rag.cli.index_report import failed_lines
+    from ume_r1_rag.ingest.summary import counted
 
     rate = report.written / report.seconds if report.seconds else 0.0
     lines = [

@@ -17,8 +17,9 @@ from ume_r1_rag.cli.options import (
     BatchOption,
     CacheOption,
     CollectionOption,
+    GrpcOption,
+    IndexedModelOption,
     IndexedPresetOption,
-    ModelOption,
     PathOption,
     PresetName,
     StorageOption,
@@ -60,9 +61,10 @@ def index(
         Path | None,
         typer.Option("--files-from", metavar="FILE", help="Read paths from a file, one a line; - for stdin."),
     ] = None,
-    model: ModelOption = None,
+    model: IndexedModelOption = None,
     path: PathOption = None,
     url: UrlOption = None,
+    grpc: GrpcOption = False,
     collection: CollectionOption = DEFAULT_COLLECTION,
     tenant: TenantOption = None,
     mode: Annotated[
@@ -109,10 +111,10 @@ def index(
 ) -> None:
     """Index PDFs (page by page), pictures, videos (in segments) and texts.
 
-    What is in the collection as it would be written now is left alone, so the same command goes on where it
-    was broken off, and brings a collection up to date; model, preset and think budget are the collection's
-    where they are not given. What cannot be read or encoded is named at the end and kept in a list; the rest
-    is indexed all the same, and the exit status is 1.
+    Documents that are up to date are left alone, so the same command goes on where it was broken off, and
+    brings a collection up to date. Model, preset and think budget are the collection's where they are not
+    given. What cannot be read or encoded is named at the end and kept in a list; the rest
+    is indexed all the same, and the exit status is 1; likewise where there is nothing to index at all.
     """
     from ume_r1_rag.cli.store import Address, storage_of
 
@@ -120,7 +122,7 @@ def index(
     _check_calls(given, dry_run=dry_run, estimate=estimate, prune=prune, retry_failed=retry_failed)
     common = {"segment_s": segment_s, "force": force}
     encoding, kept = _Encoding(model, preset, budget(think), mode, batch_size), storage_of(storage)
-    address = Address(path, url, collection, tenant)
+    address = Address(path, url, collection, tenant, grpc)
     if dry_run:
         ok = _dry_run(address, given, encoding, prune=prune, retry_failed=retry_failed, **common)
     elif estimate:
@@ -221,7 +223,7 @@ def _ingest(
         where = address.options(info.location)
         again = _command("index", "--retry-failed", *where, *_options(encoding, options["segment_s"], cache))
         typer.echo(ingest_report(report, info, _command("info", "--failures", *where), again, had))
-    return report.ok
+    return report.ok and _anything(report.found or bool(options["retry_failed"]), given)
 
 
 def _options(encoding: _Encoding, segment_s: float, cache: Path | None) -> list[str]:
@@ -257,18 +259,18 @@ def _dry_run(address: Address, given: list[Path], encoding: _Encoding, **options
         mode = encoding.wanted(target, reasons="gen" in spaces_in(target.fingerprint if target else {}))
         found = dry_run(target, given, mode, on_file=show, **options)
     typer.echo(plan_report(found, address.collection, new_collection=target is None))
-    return found.ok
+    return found.ok and _anything(found.found or bool(options["retry_failed"]), given)
 
 
 def _estimate(
     address: Address, given: list[Path], encoding: _Encoding, kept: Storage | None, **options: Any
 ) -> bool:
     from ume_r1_rag.cli.index_report import estimate_report
-    from ume_r1_rag.cli.store import find_index, place
+    from ume_r1_rag.cli.store import find_index
     from ume_r1_rag.index import Storage
     from ume_r1_rag.ingest import estimate
 
-    on_server = not place(address.path, address.url).get("path")
+    on_server = not address.place.get("path")
     target = find_index(address)
     with target or nullcontext():
         known = kept or (target.storage if target is not None else Storage())
@@ -284,7 +286,17 @@ def _estimate(
             **options,
         )
     typer.echo(estimate_report(found, mode))
-    return not (found.failed or found.sample_failures)
+    return not (found.failed or found.sample_failures) and _anything(found.found, given)
+
+
+def _anything(found: bool, given: list[Path]) -> bool:
+    """Returns whether there was anything below the paths, and says so if not; a mistyped or unmounted one."""
+    from ume_r1_rag.cli.index_report import nothing_found
+
+    if found:
+        return True
+    typer.echo(nothing_found(given), err=True)
+    return False
 
 
 def _check_calls(

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ume_r1_rag.cli.screen import clean, columns, fit, pad, table, width
-from ume_r1_rag.types import ItemKind, Mode
+from ume_r1_rag.errors import FileGone
+from ume_r1_rag.ingest.files import path_of
+from ume_r1_rag.ingest.retry import REMEDY
+from ume_r1_rag.ingest.summary import counted, kinds_text, pruned_lines, report_lines, skipped_lines
+from ume_r1_rag.types import Mode
 
 if TYPE_CHECKING:
     from ume_r1_rag.cache import CacheInfo
     from ume_r1_rag.index import IndexInfo
-    from ume_r1_rag.ingest import DryRun, Estimate, Failure, FileDryRun, IngestReport, Pruned
+    from ume_r1_rag.ingest import DryRun, Estimate, Failure, FileDryRun, IngestReport
 
-_MOST_REASONS = 10
 _MOST_FAILURES = 100
+_MOST_FILES = 1000
+"""Files that a dry run names as gone: whoever asks beforehand wants to see them all."""
 
 
 def ingest_report(
@@ -27,32 +33,36 @@ def ingest_report(
         report: what it did.
         info: what the index holds now.
         listing: the command that lists the failures.
-        again: the command that tries them again.
         cache: what a cache had of it.
+        again: the command that tries them again.
     """
-    kinds, covered = _kinds(report.kinds), info.coverage
-    replaced = f", {report.replaced} of them replaced" if report.replaced else ""
+    covered = info.coverage
     held = f"{info.points}: {covered['disc']} with disc, {covered['gen']} with gen"
+    whose = f" of tenant {clean(info.tenant)}" if info.tenant is not None else ""
+    first, *others = report_lines(report)
     lines = [
-        f"indexed    {counted(report.indexed, 'document')} in {report.seconds:.1f} s{kinds}{replaced}",
-        f"into       {clean(info.collection)} in {clean(info.location)}, which now holds {held}",
+        first,
+        f"into       {clean(info.collection)} in {clean(info.location)}, which now holds {held}{whose}",
     ]
-    if report.unchanged:
-        lines.append(f"unchanged  {counted(report.unchanged, 'document')}, left alone")
     if cache is not None:
         encoded = cache.misses + cache.uncached
         lines.append(f"cache      had {cache.hits} of {cache.hits + encoded}")
-    if report.removed:
-        lines.append(f"removed    {counted(report.removed, 'part')} that files no longer have")
-    lines += _pruned(report.pruned)
-    if report.flagged:
-        issues = ", ".join(f"{issue} {count}" for issue, count in sorted(report.flagged.items()))
-        lines.append(f"flagged    {counted(sum(report.flagged.values()), 'generation')}: {issues}")
-    lines += _skipped(report.skipped)
+    lines += others
     lines += failed_lines(report.failed, report.failures)
     if report.failed:
-        lines.append(f"see `{clean(listing)}`; once mended: `{clean(again)}`")
+        gone = sum(one.error == FileGone.__name__ for one in report.failures)
+        mend = f"; once mended: `{clean(again)}`" if report.failed > gone else ""
+        lines.append(f"see `{clean(listing)}`{mend}")
     return "\n".join(lines)
+
+
+def nothing_found(paths: Sequence[object]) -> str:
+    """Returns what is said where there is nothing to index below some paths."""
+    named = ", ".join(clean(path) for path in paths[:3]) + (", …" if len(paths) > 3 else "")
+    return (
+        f"nothing was found in {named} that can be indexed: PDFs, pictures, videos, .txt, .md and .markdown "
+        "can, and hidden files are passed over"
+    )
 
 
 def file_line(one: FileDryRun) -> str:
@@ -64,15 +74,16 @@ def file_line(one: FileDryRun) -> str:
 
 def plan_report(found: DryRun, collection: str, *, new_collection: bool) -> str:
     """Returns what an ingestion would do."""
+    replaced = counted(found.replaced, "replaced document")
     lines = [
-        f"would index  {found.new} new and {found.replaced} replaced documents{_kinds(found.kinds)}",
-        f"into         {clean(collection)}{', which would be made' if new_collection else ''}",
-        f"unchanged    {found.unchanged}",
+        f"to index   {found.new} new and {replaced}{kinds_text(found.kinds)}",
+        f"into       {clean(collection)}{', which would be made' if new_collection else ''}",
+        f"unchanged  {found.unchanged}",
     ]
     if found.removed:
-        lines.append(f"removed      {counted(found.removed, 'part')} that files no longer have")
-    lines += _pruned(found.pruned)
-    lines += _skipped(found.skipped)
+        lines.append(f"removed    {counted(found.removed, 'part')} that files no longer have")
+    lines += pruned_lines(found.pruned, _MOST_FILES)
+    lines += skipped_lines(found.skipped)
     lines += failed_lines(found.failed, found.failures)
     lines.append("nothing was written; broken pictures and texts only show when they are read")
     return "\n".join(lines)
@@ -83,30 +94,41 @@ def estimate_report(found: Estimate, mode: Mode) -> str:
     total = sum(found.items.values())
     sampled = sum(found.sampled.values())
     rows = {
-        "documents": f"{total}{_kinds(found.items)}",
+        "documents": f"{total}{kinds_text(found.items)}",
         "left alone": f"{found.unchanged} unchanged, {counted(found.skipped, 'file')} of other kinds",
-        "tokens": f"{found.visual_tokens} visual",
+        "tokens": f"{found.visual_tokens:,} visual, {found.generated_tokens:,} generated",
         "time": f"{_duration(found.seconds)} ({found.hours:.2f} hours) for mode {mode}, as busy as it is now",
         "of that": f"reading {_duration(found.read_s)}, encoding {_duration(found.encode_s)}, writing "
         f"{_duration(found.write_s)}, side by side",
         "size": f"{_bytes(found.bytes)} on disk",
-        "sample": f"{counted(sampled, 'document')}{_kinds(found.sampled)}",
+        "sample": f"{counted(sampled, 'document')}{kinds_text(found.sampled)}",
     }
-    lines = [f"{name:<11} {text}" for name, text in rows.items()]
-    if found.failed:
-        lines.append(f"{'failed':<11} {counted(found.failed, 'file')} cannot be opened")
-    if found.sample_failures:
-        lines += failed_lines(len(found.sample_failures), found.sample_failures, "of the sample")
+    lines = [f"{name:<10} {text}" for name, text in rows.items()]
+    lines += failed_lines(found.failed, found.failures, "that cannot be opened")
+    lines += failed_lines(len(found.sample_failures), found.sample_failures, "of the sample")
     lines.append("nothing was written")
     return "\n".join(lines)
 
 
-def failures_report(failures: Sequence[Failure]) -> str:
-    """Returns the index's list of failures."""
+def failures_report(failures: Sequence[Failure], again: str) -> str:
+    """Returns the index's list of failures.
+
+    Args:
+        failures: all of them.
+        again: the command that tries them again.
+    """
     if not failures:
         return "no failures"
     rows = [[clean(one.name), str(one.attempts), clean(one.at), clean(one.reason)] for one in failures]
-    return table(["document", "tries", "last", "reason"], rows, ["<", ">", "<", "<"], max(160, columns()))
+    found = table(["document", "tries", "last", "reason"], rows, ["<", ">", "<", "<"], max(160, columns()))
+    documents = [path_of(one.document) for one in failures]
+    gone = sum(Path(path).is_absolute() and not os.path.lexists(path) for path in documents)
+    lines = [found, ""]
+    if gone:
+        lines.append(f"{gone} of {len(failures)} are of files that are gone: {REMEDY}")
+    if gone < len(failures):
+        lines.append(f"once mended: `{clean(again)}`")
+    return "\n".join(lines)
 
 
 def failed_lines(count: int, failures: Sequence[Failure], where: str = "") -> list[str]:
@@ -120,31 +142,6 @@ def failed_lines(count: int, failures: Sequence[Failure], where: str = "") -> li
     if count > len(shown):
         lines.append(f"  and {count - len(shown)} more")
     return lines
-
-
-def counted(count: int, noun: str) -> str:
-    """Returns a number of things: 1 file, 2 files."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _skipped(reasons: Mapping[str, int]) -> list[str]:
-    if not reasons:
-        return []
-    by_reason = Counter(reasons)
-    lines = [f"skipped    {counted(by_reason.total(), 'file')}"]
-    return lines + [f"  {clean(reason)}: {count}" for reason, count in by_reason.most_common(_MOST_REASONS)]
-
-
-def _pruned(pruned: Pruned | None) -> list[str]:
-    if pruned is None:
-        return []
-    lines = [f"pruned     {counted(pruned.points, 'document')} of files that are gone"]
-    return lines + [f"  kept {count}: {clean(reason)}" for reason, count in pruned.kept.items()]
-
-
-def _kinds(kinds: Mapping[Any, int]) -> str:
-    named = ", ".join(f"{kind} {kinds[kind]}" for kind in get_args(ItemKind) if kinds.get(kind))
-    return f": {named}" if named else ""
 
 
 def _duration(seconds: float) -> str:

@@ -33,6 +33,17 @@ ModelOption = Annotated[
         show_default=False,
     ),
 ]
+IndexedModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help='"nano", a folder, a Hugging Face id or id@commit; st:… for sentence-transformers. '
+        "Default: the collection's, else UME_R1_MODEL, else zhibinlan/UME-R1-2B.",
+        show_default=False,
+    ),
+]
 IndexModelOption = Annotated[
     str | None,
     typer.Option(
@@ -59,8 +70,23 @@ UrlOption = Annotated[
         "--url", metavar="URL", help="Qdrant server in place of a folder. One with a key: set QDRANT_URL."
     ),
 ]
+GrpcOption = Annotated[
+    bool,
+    typer.Option(
+        "--grpc",
+        help="Talk gRPC to the server, at its port 6334, in place of HTTP.",
+        show_default=False,
+    ),
+]
 CollectionOption = Annotated[
-    str, typer.Option("--collection", "-c", metavar="NAME", envvar="UME_R1_COLLECTION", help="Collection.")
+    str,
+    typer.Option(
+        "--collection",
+        "-c",
+        metavar="NAME",
+        envvar="UME_R1_COLLECTION",
+        help="Collection; a place can hold several.",
+    ),
 ]
 TenantOption = Annotated[
     str | None,
@@ -68,7 +94,8 @@ TenantOption = Annotated[
         "--tenant",
         metavar="NAME",
         envvar="UME_R1_TENANT",
-        help="Whose documents: each tenant of a collection has its own. Without it, those of nobody.",
+        help="Only this tenant's documents: each tenant of a collection has its own. Without it, only those "
+        "that belong to no tenant.",
         show_default=False,
     ),
 ]
@@ -77,18 +104,20 @@ ThinkOption = Annotated[
     typer.Option(
         "--think",
         metavar="full|none|N",
-        help='Think budget of the gen vector: "full", "none", or a number of tokens.',
+        help='How long to reason for a gen vector: "full", "none", or at most so many tokens.',
         show_default=False,
     ),
 ]
 PresetOption = Annotated[
-    PresetName, typer.Option("--preset", envvar="UME_R1_PRESET", help="Protocol of encoding.")
+    PresetName,
+    typer.Option("--preset", envvar="UME_R1_PRESET", help="Limits and protocol of encoding; see the README."),
 ]
 IndexedPresetOption = Annotated[
     PresetName | None,
     typer.Option(
         "--preset",
-        help="Protocol of encoding. Default: the collection's, else UME_R1_PRESET, else serving.",
+        help="Limits and protocol of encoding; see the README. Default: the collection's, else "
+        "UME_R1_PRESET, else serving.",
         show_default=False,
     ),
 ]
@@ -98,7 +127,7 @@ StorageOption = Annotated[
         "--storage",
         metavar="NAME=VALUE",
         help="How a new collection keeps vectors on a server, e.g. datatype=float16, quantization=int8, "
-        "on_disk=true, hnsw_m=32, shard_number=6. May be repeated.",
+        "on_disk=true, hnsw_m=32, shard_number=6; docs/server.md has all. May be repeated.",
         show_default=False,
     ),
 ]

@@ -13,6 +13,7 @@ from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
     BatchOption,
     CollectionOption,
+    GrpcOption,
     PathOption,
     PresetOption,
     StorageOption,
@@ -101,6 +102,7 @@ def reindex(
     ] = None,
     path: PathOption = None,
     url: UrlOption = None,
+    grpc: GrpcOption = False,
     collection: CollectionOption = DEFAULT_COLLECTION,
 ) -> None:
     """Build a collection anew with another model, compare the two, and swap.
@@ -111,10 +113,11 @@ def reindex(
     """
     if sum((to is not None, rollback, drop_old)) != 1:
         raise typer.BadParameter("give one of --to, --rollback and --drop-old")
-    from ume_r1_rag.cli.store import open_index, storage_of
+    from ume_r1_rag.cli.store import Address, open_index, storage_of
 
+    address = Address(path, url, collection, grpc=grpc)
     if to is None:
-        with open_index(path, url, collection) as index:
+        with open_index(address) as index:
             _roll_back(index) if rollback else _drop(index, yes)
         return
     from ume_r1_rag.cli.interrupt import Interrupt
@@ -125,7 +128,7 @@ def reindex(
 
     kept, thinking = storage_of(storage), budget(think) or "full"
     questions = read(queries) if queries is not None else []
-    with open_index(path, url, collection) as index:
+    with open_index(address) as index:
         encoder = load_encoder(to, preset, thinking, batch_size=batch_size)
         _refuse_the_same(index, encoder.fingerprint, anew=kept is not None or store_reasoning is not None)
         try:
@@ -241,10 +244,12 @@ def _wanted(
     index: QdrantIndex, target: QdrantIndex, report: ReindexReport, *, yes: bool, allow_missing: bool
 ) -> bool:
     """Returns whether the user wants the new version to be live; says so if not."""
+    from ume_r1_rag.ingest.summary import counted
+
     if report.missing and not allow_missing:
         typer.echo(
-            f"not swapped: {report.missing} documents would be missing; index them again first (or prune "
-            "them), or give --allow-missing"
+            f"not swapped: {counted(report.missing, 'document')} would be missing; index again what is there "
+            "first, delete or prune what is gone, or give --allow-missing"
         )
         return False
     if not yes and not sys.stdin.isatty():

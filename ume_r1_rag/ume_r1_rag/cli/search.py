@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ume_r1_rag.cli.filter import FilterOption, check_filter, filters
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
     CacheOption,
     CollectionOption,
+    GrpcOption,
     IndexModelOption,
     JsonOption,
     Kind,
@@ -29,6 +31,7 @@ from ume_r1_rag.retriever.fusion import Fusion
 from ume_r1_rag.retriever.options import GroupBy, SearchMode, SearchOptions
 
 if TYPE_CHECKING:
+    from ume_r1_rag.index import QdrantIndex
     from ume_r1_rag.retriever import Question, Retriever, SearchResult
 
 EXAMPLES = """\b
@@ -69,21 +72,26 @@ def search(
         ),
     ] = None,
     mode: Annotated[
-        SearchMode, typer.Option("--mode", help="By which space to rank, or by several.")
+        SearchMode,
+        typer.Option(
+            "--mode", help="What to rank by: disc, gen, words (text), or these fused. text loads no model."
+        ),
     ] = "fused",
     spaces: Annotated[
         str | None,
         typer.Option(
             "--spaces",
             metavar="SPACE,...",
-            help="What fused fuses, of disc, gen and text.",
+            help="With --mode fused: which of disc, gen and text to combine.",
             show_default="those the collection and the question have",
         ),
     ] = None,
-    fusion: Annotated[Fusion, typer.Option("--fusion", help="How fused combines the spaces.")] = "convex",
+    fusion: Annotated[
+        Fusion, typer.Option("--fusion", help="With --mode fused: how to combine them.")
+    ] = "convex",
     weights: Annotated[
         str | None,
-        typer.Option("--weights", metavar="SPACE=N,...", help="What the spaces weigh in fused."),
+        typer.Option("--weights", metavar="SPACE=N,...", help="With --mode fused: what each weighs."),
     ] = None,
     kind: Annotated[
         Kind | None,
@@ -92,21 +100,18 @@ def search(
             help="What is looked for: puts that instruction before the question. It filters nothing.",
         ),
     ] = None,
-    filter: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--filter",
-            metavar="KEY=VALUE",
-            help="Only documents of this field: kind, page, title, document, your metadata. Values as in "
-            "JSON or bare; several keys must all match, several values of a key may.",
-        ),
-    ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="At most so many hits.")] = 10,
+    filter: FilterOption = None,
+    k: Annotated[
+        int, typer.Option("-k", min=1, help="At most so many hits; with --group-by, so many files.")
+    ] = 10,
     group_by: Annotated[
         GroupBy | None, typer.Option("--group-by", help="Find files instead of pages and segments.")
     ] = None,
     group_size: Annotated[
-        int, typer.Option("--group-size", min=1, help="Hits of a file, with --group-by.")
+        int,
+        typer.Option(
+            "--group-size", min=1, help="With --group-by: at most so many pages or segments of each file."
+        ),
     ] = 1,
     lazy_gen: Annotated[
         int,
@@ -119,7 +124,8 @@ def search(
     ] = 0,
     think: ThinkOption = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show what the model thought about the question and each hit.")
+        bool,
+        typer.Option("--explain", help="Show, in place of the table, what was thought of question and hits."),
     ] = False,
     as_json: JsonOption = False,
     html: Annotated[
@@ -130,6 +136,7 @@ def search(
     model: IndexModelOption = None,
     path: PathOption = None,
     url: UrlOption = None,
+    grpc: GrpcOption = False,
     collection: CollectionOption = DEFAULT_COLLECTION,
     tenant: TenantOption = None,
 ) -> None:
@@ -143,17 +150,18 @@ def search(
     what it has.
     """
     from ume_r1_rag.cli import search_input, search_report
-    from ume_r1_rag.cli.store import open_index
+    from ume_r1_rag.cli.store import Address, open_index
     from ume_r1_rag.retriever import Retriever
 
     if queries is not None and (query or image or video is not None):
         raise typer.BadParameter("--queries holds the questions: leave QUERY, --image and --video out")
+    where = filters(filter)
     options: SearchOptions = {
         "fusion": fusion,
         "group_by": group_by,
         "group_size": group_size,
         "kind": kind,
-        "filter": search_input.filters(filter),
+        "filter": where,
     }
     if spaces is not None:
         options["spaces"] = search_input.spaces(spaces)
@@ -170,7 +178,8 @@ def search(
     )
     # Words are found without any model.
     needs_model = mode != "text" and options.get("spaces") != ["text"]
-    with open_index(path, url, collection, tenant) as index, ExitStack() as stack:
+    with open_index(Address(path, url, collection, tenant, grpc)) as index, ExitStack() as stack:
+        check_filter(index, where)
         encoder, name = None, str(index.fingerprint.get("model", "-"))
         if needs_model:
             from ume_r1_rag.cli.model import cached, encoder_for
@@ -184,17 +193,39 @@ def search(
             retriever.enricher = Enricher(encoder, index)
             options["lazy_gen"] = lazy_gen
         found = _search(retriever, asked, k, mode, options)
-        about = f"{name}, {index.count()} documents in {collection}"
+        points = index.count()
+        whose = f" of tenant {tenant}" if tenant is not None else ""
+        about = f"{name}, {points} documents{whose} in {collection}"
+        empty = "" if points else _why_empty(index)
     if html is not None:
         search_report.write_page(html, asked, found, about)
     if as_json:
         answers = [search_report.as_dict(*pair, name) for pair in zip(asked, found, strict=True)]
         typer.echo(to_json(answers if queries is not None else answers[0]))
         return
-    reports = [search_report.report(*pair, about, explain) for pair in zip(asked, found, strict=True)]
+    reports = [search_report.report(*pair, about, explain, empty) for pair in zip(asked, found, strict=True)]
     typer.echo("\n\n\n".join(reports))
     if html is not None:
         typer.echo(f"\nwrote {clean(html)}")
+
+
+def _why_empty(index: QdrantIndex) -> str:
+    """Returns why there is nothing to be found; of other tenants only whoever is none may hear."""
+    name = clean(index.collection)
+    if index.tenant is not None:
+        return f"tenant {clean(index.tenant)!r} has no documents in {name}: is that its name?"
+    if _has_tenants(index):
+        return f"all documents in {name} belong to tenants: name one with --tenant, `ume-r1 info` lists them"
+    return f"there are no documents in {name}: index some with `ume-r1 index`"
+
+
+def _has_tenants(index: QdrantIndex) -> bool:
+    from ume_r1_rag.errors import ConfigError
+
+    try:
+        return bool(index.tenants())
+    except ConfigError:  # more than can be listed
+        return True
 
 
 def _search(

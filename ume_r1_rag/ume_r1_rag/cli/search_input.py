@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,33 +78,3 @@ def weights(text: str | None) -> dict[str, float] | None:
             message = f"{text!r}: give SPACE=NUMBER,… such as disc=1,gen=2"
             raise typer.BadParameter(message) from None
     return found
-
-
-def filters(pairs: Sequence[str] | None) -> dict[str, Any] | None:
-    """Returns the filter of ``KEY=VALUE`` pairs; of one key that is given again any value may match.
-
-    A value is read as JSON if it is a number, a string in quotes, true, false, null or a list of these, and
-    is text otherwise.
-
-    Raises:
-        typer.BadParameter: one is no such pair.
-    """
-    found: dict[str, Any] = {}
-    for pair in pairs or ():
-        key, equals, text = pair.partition("=")
-        if not equals or not key.strip():
-            raise typer.BadParameter(f"{pair!r}: give KEY=VALUE such as kind=page or page=3")
-        value, key = _value(text), key.strip()
-        if key in found:
-            before = found[key] if isinstance(found[key], list) else [found[key]]
-            value = [*before, *(value if isinstance(value, list) else [value])]
-        found[key] = value
-    return found or None
-
-
-def _value(text: str) -> Any:
-    try:
-        value = json.loads(text, parse_constant=str)
-    except json.JSONDecodeError:
-        return text
-    return text if isinstance(value, dict) else value

@@ -23,7 +23,17 @@ class Address:
     path: Path | None
     url: str | None
     collection: str
-    tenant: str | None
+    tenant: str | None = None
+    grpc: bool = False
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where the index is, as the options of ``QdrantIndex``.
+
+        Raises:
+            typer.BadParameter: two places are given, or gRPC for a folder.
+        """
+        return place(self.path, self.url, self.grpc)
 
     def options(self, location: str) -> list[str]:
         """Returns the flags that name it again.
@@ -37,15 +47,28 @@ class Address:
             "--collection": self.collection if self.collection != DEFAULT_COLLECTION else None,
             "--tenant": self.tenant,
         }
-        return [word for flag, value in said.items() if value is not None for word in (flag, str(value))]
+        words = [word for flag, value in said.items() if value is not None for word in (flag, str(value))]
+        return [*words, *(["--grpc"] if self.grpc else [])]
 
 
-def place(path: Path | None, url: str | None) -> dict[str, Any]:
+def place(path: Path | None, url: str | None, grpc: bool = False) -> dict[str, Any]:
     """Returns where the index is, as the options of ``QdrantIndex``.
 
     Raises:
-        typer.BadParameter: two places are given.
+        typer.BadParameter: two places are given, or gRPC for a folder.
     """
+    found = _place(path, url)
+    if not grpc:
+        return found
+    if found.get("path") is not None:
+        raise typer.BadParameter(
+            f"{str(found['path'])!r} is a folder: gRPC is spoken to a server, see --url and QDRANT_URL",
+            param_hint="'--grpc'",
+        )
+    return {**found, "prefer_grpc": True}
+
+
+def _place(path: Path | None, url: str | None) -> dict[str, Any]:
     if path is not None and url is not None:
         raise typer.BadParameter("--path and --url are each a place: give one of them")
     if path is not None or url is not None:
@@ -57,14 +80,14 @@ def place(path: Path | None, url: str | None) -> dict[str, Any]:
     return {} if os.environ.get("QDRANT_URL") else {"path": DEFAULT_PATH}
 
 
-def open_index(path: Path | None, url: str | None, collection: str, tenant: str | None = None) -> QdrantIndex:
+def open_index(address: Address) -> QdrantIndex:
     """Returns an index to be read.
 
     Raises:
         ConfigError: there is none, or the tenant's name cannot be one.
         IndexLocked: another process holds it.
     """
-    return QdrantIndex(collection=collection, tenant=tenant, **place(path, url))
+    return QdrantIndex(collection=address.collection, tenant=address.tenant, **address.place)
 
 
 def find_index(address: Address) -> QdrantIndex | None:
@@ -75,7 +98,7 @@ def find_index(address: Address) -> QdrantIndex | None:
         IndexLocked: another process holds it.
     """
     try:
-        return open_index(address.path, address.url, address.collection, address.tenant)
+        return open_index(address)
     except IndexAbsent:
         return None
 
@@ -99,7 +122,7 @@ def create_index(
         tenant=address.tenant,
         storage=storage,
         store_reasoning=store_reasoning,
-        **place(address.path, address.url),
+        **address.place,
     )
 
 

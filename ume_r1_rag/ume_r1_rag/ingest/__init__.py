@@ -10,6 +10,7 @@ from ume_r1_rag.ingest.opened import MAX_TEXT_BYTES
 from ume_r1_rag.ingest.pipeline import ingest
 from ume_r1_rag.ingest.prune import prune
 from ume_r1_rag.ingest.reindex import ReindexReport, reindex, swap
+from ume_r1_rag.ingest.removal import Removal, remove
 from ume_r1_rag.ingest.report import Failure, IngestReport, Progress, Pruned, Skipped
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.ingest.sources import documents, reread
@@ -30,6 +31,7 @@ __all__ = [
     "Progress",
     "Pruned",
     "ReindexReport",
+    "Removal",
     "Skipped",
     "Source",
     "Walk",
@@ -41,6 +43,7 @@ __all__ = [
     "ingest",
     "prune",
     "reindex",
+    "remove",
     "reread",
     "swap",
 ]

@@ -75,6 +75,11 @@ class DryRun:
         """Whether nothing would fail that can be known, and nothing be kept from being pruned."""
         return not self.failed and not (self.pruned and self.pruned.kept)
 
+    @property
+    def found(self) -> bool:
+        """Whether there is anything that could be indexed, or should be."""
+        return bool(self.new or self.replaced or self.unchanged or self.failed)
+
 
 def dry_run(
     index: QdrantIndex | None,

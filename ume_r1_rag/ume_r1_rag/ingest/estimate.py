@@ -16,7 +16,7 @@ from ume_r1_rag.errors import ConfigError, InputError
 from ume_r1_rag.ingest.changes import Change, Comparison, Wanted
 from ume_r1_rag.ingest.files import File, Source, Walk, as_paths
 from ume_r1_rag.ingest.opened import ReadOptions, open_file
-from ume_r1_rag.ingest.report import Failure, Skipped, failure_of
+from ume_r1_rag.ingest.report import MOST_FAILURES, Failure, Skipped, failure_of
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.types import Document, Embedding, Encoder, ItemKind, Mode, mode_of, spaces_of
 
@@ -36,9 +36,11 @@ class Estimate:
         unchanged: documents that would be left alone.
         skipped: files that would be left out.
         failed: files that cannot be opened.
+        failures: the first of them.
         sampled: documents that were tried, per kind.
         sample_failures: those of them that failed.
         visual_tokens: of all documents.
+        generated_tokens: that would be written to reason about all of them; 0 without gen.
         seconds: of the whole, reading, encoding and writing side by side, on this machine as it is now.
         read_s: of reading, rasterising and decoding.
         encode_s: of encoding.
@@ -50,9 +52,11 @@ class Estimate:
     unchanged: int
     skipped: int
     failed: int
+    failures: tuple[Failure, ...]
     sampled: Mapping[ItemKind, int]
     sample_failures: tuple[Failure, ...]
     visual_tokens: int
+    generated_tokens: int
     seconds: float
     read_s: float
     encode_s: float
@@ -63,6 +67,11 @@ class Estimate:
     def hours(self) -> float:
         """The seconds as hours."""
         return self.seconds / 3600
+
+    @property
+    def found(self) -> bool:
+        """Whether there is anything that could be indexed, or should be."""
+        return bool(self.items or self.unchanged or self.failed)
 
 
 def estimate(
@@ -130,9 +139,11 @@ def estimate(
         unchanged=count.unchanged,
         skipped=count.skipped,
         failed=count.failed,
+        failures=tuple(count.failures),
         sampled={kind: one.read for kind, one in measured.items()},
         sample_failures=tuple(failures),
         visual_tokens=round(_total(count.items, measured, "visual")),
+        generated_tokens=round(_total(count.items, measured, "generated")),
         seconds=max(read_s, encode_s, write_s * total),
         read_s=read_s,
         encode_s=encode_s,
@@ -150,6 +161,7 @@ class _Measured:
     encoded: int = 0
     encode_s: float = 0.0
     visual: int = 0
+    generated: int = 0
 
 
 class _Count:
@@ -158,6 +170,7 @@ class _Count:
     def __init__(self, sample: int, rng: random.Random) -> None:
         self.items = Counter[ItemKind]()
         self.unchanged = self.skipped = self.failed = 0
+        self.failures: list[Failure] = []
         self._sample, self._random = sample, rng
         self._kept: defaultdict[ItemKind, list[tuple[File, int]]] = defaultdict(list)
 
@@ -169,7 +182,9 @@ class _Count:
                 self._draw(change.opened.kind, (change.opened.file, number))
         else:
             self.skipped += isinstance(change, Skipped)
-            self.failed += isinstance(change, Failure)
+            if isinstance(change, Failure):
+                self.failed += 1
+                self.failures += [change][: MOST_FAILURES - len(self.failures)]
 
     def chosen(self) -> list[tuple[File, int]]:
         """Returns the sample: of each kind its share, and one at least; parts of a file beside each other."""
@@ -244,6 +259,7 @@ def _encode(
                 one.encoded += 1
                 if isinstance(result, Embedding):
                     one.visual += result.tokens.visual
+                    one.generated += result.tokens.completion
                     pairs.append((document, result))
                 else:
                     failures.append(failure_of(document, result))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ume_r1_rag.ingest.files import Source, path_of
-from ume_r1_rag.ingest.report import Pruned, count_reason
+from ume_r1_rag.ingest.report import MOST_FAILURES, Pruned, count_reason
 from ume_r1_rag.ingest.retry import is_below, roots_of
 from ume_r1_rag.unicode import unicode_text
 
@@ -41,11 +41,11 @@ def prune(
         paths: files and folders; nothing outside of them is looked at. Below one that does not exist, or
             cannot be read, nothing is deleted.
         letters: the index's failures.
-        dry_run: only count.
+        dry_run: only say what would be deleted.
     """
     roots, gone = roots_of(paths), lru_cache(maxsize=4096)(_state)
-    points, kept, waiting = 0, Counter[str](), list[str]()
-    for hit in index.scroll(fields=["ume_key", "ume_document", "ume_uri"]):
+    points, files, kept, waiting = 0, Counter[str](), Counter[str](), list[str]()
+    for hit in index.scroll(fields=["ume_key", "ume_document", "ume_uri", "ume_title"]):
         document = path_of(str(hit.payload.get("ume_document", hit.key)))
         uri = path_of(str(hit.payload.get("ume_uri", "")))
         below = next((path for path in (document, uri) if is_below(path, roots)), None)
@@ -54,6 +54,9 @@ def prune(
         state = gone(document, _root_of(below, roots))
         if state == _GONE:
             points += 1
+            name = str(hit.payload.get("ume_title") or uri or document)
+            if name in files or len(files) < MOST_FAILURES:
+                files[name] += 1
             waiting.append(hit.key)
         elif state != _THERE:
             count_reason(kept, state)
@@ -64,7 +67,7 @@ def prune(
         index.delete(keys=waiting)
     if letters is not None and not dry_run:
         _strike_out(letters, roots)
-    return Pruned(points, dict(kept))
+    return Pruned(points, dict(kept), dict(sorted(files.items())))
 
 
 def _strike_out(letters: DeadLetters, roots: Sequence[str]) -> None:

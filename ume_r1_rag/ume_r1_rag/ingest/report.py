@@ -72,10 +72,13 @@ class Pruned:
     Attributes:
         points: how many were deleted (or would be).
         kept: why points were kept whose files seem to be gone, each with how many.
+        files: the first ``MOST_FAILURES`` files that are gone, by title, each with how many points; untrusted
+            text, and not compared.
     """
 
     points: int = 0
     kept: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,17 @@ class IngestReport:
     def ok(self) -> bool:
         """Whether nothing failed, and nothing was kept from being pruned."""
         return not self.failed and not (self.pruned and self.pruned.kept)
+
+    @property
+    def found(self) -> bool:
+        """Whether there was anything that could be indexed, or should have been."""
+        return bool(self.indexed or self.unchanged or self.failed)
+
+    def __str__(self) -> str:
+        """Returns it as lines for people."""
+        from ume_r1_rag.ingest.summary import report_text
+
+        return report_text(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ume_r1_rag.errors import InputError
+from ume_r1_rag.errors import FileGone
 from ume_r1_rag.ingest.failures import DeadLetters
 from ume_r1_rag.ingest.files import File, Folder, Source, Walk, path_of
 from ume_r1_rag.ingest.report import Failure, Skipped
+
+REMEDY = "`ume-r1 index --prune FOLDER`, or `ume-r1 delete --document FILE`, takes it out of the index"
+"""What to do about a file that is gone."""
 
 
 def failed_files(
@@ -34,7 +37,7 @@ def failed_files(
         elif Path(file.real).exists():
             yield file
         else:
-            yield file.failure(InputError(f"{uri} is gone: prune the index"))
+            yield file.failure(FileGone(f"{uri} is gone: {REMEDY}"))
 
 
 def roots_of(paths: Sequence[Source]) -> list[str]:

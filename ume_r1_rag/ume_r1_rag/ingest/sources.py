@@ -9,10 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ume_r1_rag.errors import InputError
+from ume_r1_rag.errors import FileGone, InputError
 from ume_r1_rag.ingest.files import File, Source, Walk, as_paths, path_of
 from ume_r1_rag.ingest.opened import READER, Clips, ReadOptions, digest_of, open_file, state_of
 from ume_r1_rag.ingest.report import Failure, Skipped
+from ume_r1_rag.ingest.retry import REMEDY
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.types import Document
 from ume_r1_rag.unicode import unicode_text
@@ -79,7 +80,7 @@ def reread(
     places = (path_of(str(payload.get(f"ume_{field}") or "")) for field in ("document", "uri"))
     path = next((place for place in places if Path(place).is_absolute() and os.path.isfile(place)), None)
     if path is None:
-        raise InputError(f"the file of {shown} is gone: {payload.get('ume_uri')!r}; prune the index")
+        raise FileGone(f"the file of {shown} is gone: {payload.get('ume_uri')!r}; {REMEDY}")
     try:
         now = _known_digest(path, state_of(path))
         if now != digest:

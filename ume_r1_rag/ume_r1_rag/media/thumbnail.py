@@ -41,6 +41,7 @@ def thumbnail(image: Image, side: int = 320) -> bytes:
         factor = max(1, min(_SMALL_SHOWN, side) // longest)
         small = small.resize((image.width * factor, image.height * factor), Resampling.NEAREST)
     out = BytesIO()
-    # Full chroma: pages and screenshots are mostly thin coloured lines.
-    small.save(out, "JPEG", quality=85, subsampling=0, optimize=True)
+    # Full chroma: pages and screenshots are mostly thin coloured lines. Not optimised: such a JPEG must fit
+    # into a buffer whose size Pillow guesses, and that of a noisy picture does not.
+    small.save(out, "JPEG", quality=85, subsampling=0)
     return out.getvalue()

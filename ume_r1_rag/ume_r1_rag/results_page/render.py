@@ -19,6 +19,8 @@ from typing import Any
 
 from ume_r1_rag.describe import printable
 from ume_r1_rag.index.payload import thumbnail as stored_thumbnail
+from ume_r1_rag.results_page.excerpt import excerpt
+from ume_r1_rag.results_page.link import link
 from ume_r1_rag.retriever import SearchResult
 from ume_r1_rag.types import Hit
 
@@ -53,6 +55,7 @@ class Section:
         spaces: by which they were; where none are named, by those that the hits have scores in.
         fusion: how the spaces were combined, if they were.
         seconds: how long the search took, if that is to be shown.
+        most: hits that are shown; all by default. The others count for what is said of the right one.
     """
 
     text: str
@@ -65,6 +68,7 @@ class Section:
     spaces: Sequence[str] = ()
     fusion: str | None = None
     seconds: float | None = None
+    most: int | None = None
 
     @classmethod
     def of(
@@ -73,6 +77,7 @@ class Section:
         result: SearchResult,
         thumbnail: bytes | None = None,
         gold: Collection[str] | None = None,
+        most: int | None = None,
     ) -> Section:
         """Returns the section of a search."""
         return cls(
@@ -86,6 +91,7 @@ class Section:
             spaces=result.spaces,
             fusion=result.fusion,
             seconds=result.encode_s + result.search_s + result.enrich_s,
+            most=most,
         )
 
     @property
@@ -156,7 +162,8 @@ def _verdict(section: Section) -> str:
     if section.rank is None:
         return '<span class="badge wrong">not found</span>'
     kind = "right" if section.rank == 1 else "later"
-    return f'<span class="badge {kind}">right at rank {section.rank}</span>'
+    below = ", below these" if section.most is not None and section.rank > section.most else ""
+    return f'<span class="badge {kind}">right at rank {section.rank}{below}</span>'
 
 
 def _section(number: int, section: Section) -> str:
@@ -169,7 +176,9 @@ def _section(number: int, section: Section) -> str:
     read = ""
     if section.summary:
         read = f'<p class="read"><b>Read as</b> <bdi>{_text(section.summary)}</bdi></p>'
-    cards = "\n".join(_card(rank, hit, section) for rank, hit in enumerate(section.hits, start=1))
+    cards = "\n".join(
+        _card(rank, hit, section) for rank, hit in enumerate(section.hits[: section.most], start=1)
+    )
     return f"""<section class="query" id="query-{number}">
 <div class="asked">{picture}<div>
 <div class="meta"><span>Query {number}</span>{meta}</div>
@@ -188,15 +197,24 @@ def _card(rank: int, hit: Hit, section: Section) -> str:
     if section.gold is not None:
         badge = f'<span class="badge {"right" if right else "wrong"}">{"right" if right else "wrong"}</span>'
     picture = _picture(stored_thumbnail(stored), title)
-    excerpt = str(hit.text or stored.get("page_content") or "")[:_EXCERPT]
+    text = str(hit.text or stored.get("page_content") or "")
+    # A text that stands in for a picture is its own excerpt.
+    snippet = excerpt(hit.text, section.text) if picture and hit.text else ""
+    address = link(hit)
+    if not picture:
+        picture = f'<div class="excerpt"><bdi>{excerpt(text, section.text, _EXCERPT)}</bdi></div>'
+    heading = f"<bdi>{_text(title)}</bdi>"
+    if address is not None:
+        heading = f'<a href="{_text(address)}" rel="noopener noreferrer">{heading}</a>'
     issue = stored.get("ume_gen_issue")
     return f"""<li class="card{" right" if right else ""}">
 <div class="top"><span class="position">{rank}</span>{badge}</div>
-<div class="picture">{picture or f'<div class="excerpt"><bdi>{_text(excerpt)}</bdi></div>'}</div>
-<div class="body"><h3><bdi>{_text(title)}</bdi></h3>
+<div class="picture">{picture}</div>
+<div class="body"><h3>{heading}</h3>
 <p class="where">{_where(hit)}</p>
 {_scores(hit, section)}
 {f'<p class="summary"><bdi>{_text(hit.summary)}</bdi></p>' if hit.summary else ""}
+{f'<p class="snippet"><bdi>{snippet}</bdi></p>' if snippet else ""}
 {f'<p class="issue">Generation flagged: {_text(issue)}</p>' if issue else ""}
 {_reasoning(hit.reasoning, "Reasoning")}
 </div></li>"""
@@ -225,7 +243,9 @@ def _scores(hit: Hit, section: Section) -> str:
         rows.append(_bar("rank", "fused", hit.score, hit.score / full if full else 0.0, digits))
     for space in dict.fromkeys([*section.spaces, *hit.scores]):
         value = hit.scores.get(space)
-        if value is None:
+        if value is None and space == "text":
+            rows.append('<dt>text</dt><dd class="none">no word in common</dd><dd></dd>')
+        elif value is None:
             rows.append(f'<dt>{_text(space)}</dt><dd class="none">no vector</dd><dd></dd>')
         elif space == "text":
             best = max(one.scores.get(space, 0.0) for one in section.hits)
