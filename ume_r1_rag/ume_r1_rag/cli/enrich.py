@@ -125,7 +125,8 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _report(report: EnrichReport) -> str:
-    from ume_r1_rag.cli.index_report import counted, failed_lines
+    from ume_r1_rag.cli.index_report import failed_lines
+    from ume_r1_rag.ingest.summary import counted
 
     rate = report.written / report.seconds if report.seconds else 0.0
     lines = [

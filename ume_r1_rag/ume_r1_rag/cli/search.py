@@ -156,12 +156,13 @@ def search(
 
     if queries is not None and (query or image or video is not None):
         raise typer.BadParameter("--queries holds the questions: leave QUERY, --image and --video out")
+    chosen = filters(filter)
     options: SearchOptions = {
         "fusion": fusion,
         "group_by": group_by,
         "group_size": group_size,
         "kind": kind,
-        "filter": filters(filter),
+        "filter": chosen,
     }
     if spaces is not None:
         options["spaces"] = search_input.spaces(spaces)
@@ -179,7 +180,7 @@ def search(
     # Words are found without any model.
     needs_model = mode != "text" and options.get("spaces") != ["text"]
     with open_index(Address(path, url, collection, tenant, grpc)) as index, ExitStack() as stack:
-        check_filter(index, options["filter"])
+        check_filter(index, chosen)
         encoder, name = None, str(index.fingerprint.get("model", "-"))
         if needs_model:
             from ume_r1_rag.cli.model import cached, encoder_for
