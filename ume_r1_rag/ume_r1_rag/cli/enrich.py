@@ -10,6 +10,7 @@ import typer
 
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BaseUrlOption,
     BatchOption,
     CacheOption,
     CollectionOption,
@@ -65,6 +66,7 @@ def enrich(
     batch_size: BatchOption = 16,
     cache: CacheOption = None,
     model: IndexModelOption = None,
+    base_url: BaseUrlOption = None,
     path: PathOption = None,
     url: UrlOption = None,
     collection: CollectionOption = DEFAULT_COLLECTION,
@@ -87,7 +89,7 @@ def enrich(
     chosen = filters(filter)
     with (
         open_index(path, url, collection, tenant) as index,
-        cached(encoder_for(index.fingerprint, model, None), cache, tenant) as encoder,
+        cached(encoder_for(index.fingerprint, model, None, base_url=base_url), cache, tenant) as encoder,
     ):
         try:
             with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:
