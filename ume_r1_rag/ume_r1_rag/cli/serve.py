@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +104,7 @@ def serve(
     from ume_r1_rag.cli.model import encoder_for, load_encoder, needs
     from ume_r1_rag.cli.store import open_index
 
-    with needs("serve"), ExitStack() as stack:
+    with needs("serve"), ExitStack() as stack, _bound(host, port) as listener:
         import uvicorn
 
         from ume_r1_rag.retriever import Retriever
@@ -137,8 +138,6 @@ def serve(
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                host=host,
-                port=port,
                 # Connections, idle ones too: far more than can be worked on, and not without end.
                 limit_concurrency=4 * queue + 64,
                 timeout_graceful_shutdown=grace_s,
@@ -146,10 +145,31 @@ def serve(
             )
         )
         served = clean(app.state.name)
-        typer.echo(f"serving {served} with {', '.join(encoder.spaces)} at http://{host}:{port}", err=True)
-        server.run()
-    if not server.started:
-        raise ConfigError(f"cannot listen at {host}:{port}: is the port taken? Give another --port")
+        at = f"[{host}]" if ":" in host else host
+        typer.echo(
+            f"serving {served} with {', '.join(encoder.spaces)} at http://{at}:{listener.getsockname()[1]}",
+            err=True,
+        )
+        server.run(sockets=[listener])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Returns a socket that is bound, but does not listen yet: before a model is loaded in vain.
+
+    Raises:
+        ConfigError: the address is not this machine's, or taken.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen at {host}:{port} ({error.strerror}): is the port taken? Give another --port"
+        ) from error
+    return listener
 
 
 def _is_loopback(host: str) -> bool:
