@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
-from contextlib import ExitStack
+import sys
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -150,7 +152,10 @@ def serve(
             f"serving {served} with {', '.join(encoder.spaces)} at http://{at}:{listener.getsockname()[1]}",
             err=True,
         )
-        server.run(sockets=[listener])
+        # uvicorn lets answers finish and then raises the signal again; the index is to be closed after that.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
 
 
 def _bound(host: str, port: int) -> socket.socket:
