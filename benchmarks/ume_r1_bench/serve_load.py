@@ -26,6 +26,7 @@ import httpx
 import numpy as np
 
 from ume_r1_rag.errors import ServerUnavailable
+from ume_r1_rag.types import Mode
 
 CLIENTS: Final = (1, 8, 64)
 _START_S = 300.0
@@ -61,7 +62,7 @@ def run_load(
     model: str = "nano",
     seconds: float = 10.0,
     clients: Sequence[int] = CLIENTS,
-    modes: Sequence[str] = ("disc", "gen"),
+    modes: Sequence[Mode] = ("disc", "gen"),
     max_new_tokens: int | None = None,
 ) -> list[Load]:
     """Measures a server, each number of clients for some seconds and until what they sent is answered.
@@ -123,7 +124,7 @@ async def _press(url: str, mode: str, clients: int, seconds: float) -> Load:
     return _load(mode, clients, times, refused, tokens, spent, len(times))
 
 
-def _alone(model: str, seconds: float, modes: Sequence[str], max_new_tokens: int | None) -> list[Load]:
+def _alone(model: str, seconds: float, modes: Sequence[Mode], max_new_tokens: int | None) -> list[Load]:
     """Returns what the encoder does by itself, in batches of 32."""
     from ume_r1_rag import UmeR1Encoder
 

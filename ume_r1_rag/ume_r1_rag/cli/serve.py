@@ -30,7 +30,7 @@ Examples:
   ume-r1 serve nano                                    # /v1/embeddings at http://127.0.0.1:8000
   ume-r1 serve --index my-index                        # and /v1/search, with the collection's model
   UME_R1_API_KEY=$(openssl rand -hex 32) ume-r1 serve zhibinlan/UME-R1-2B --host 0.0.0.0
-  ume-r1 serve nano --url http://localhost:6333 --collection papers
+  QDRANT_URL=http://localhost:6333 ume-r1 serve --search --collection papers
   curl localhost:8000/v1/embeddings --json '{"input": "a red circle", "mode": "both"}'
 """
 
@@ -50,6 +50,10 @@ def serve(
         typer.Option("--index", metavar="DIR", help="Index folder to be searched.", show_default=False),
     ] = None,
     url: UrlOption = None,
+    search: Annotated[
+        bool,
+        typer.Option("--search", help="Also search the index that UME_R1_PATH or QDRANT_URL names."),
+    ] = False,
     collection: CollectionOption = DEFAULT_COLLECTION,
     tenant: TenantOption = None,
     host: Annotated[
@@ -118,7 +122,7 @@ def serve(
         )
         limits = replace(limits, media=replace(limits.media, max_data_url_bytes=body))
         retriever: Any = None
-        if index is not None or url is not None:
+        if index is not None or url is not None or search:
             found = stack.enter_context(open_index(index, url, collection, tenant))
             encoder = encoder_for(
                 found.fingerprint, model, thinking, preset, batch_size, media_limits=limits.media

@@ -266,7 +266,11 @@ class RemoteEncoder:
         if on_error not in ("raise", "return"):
             raise ConfigError(f'on_error={on_error!r} is unknown: use "raise" or "return"')
         budget = self._think if think is None else check_think(think)
-        fields = {"kind": kind, "think": budget if mode != "disc" else None, "deadline_ms": deadline_ms}
+        fields: dict[str, Any] = {
+            "kind": kind,
+            "think": budget if mode != "disc" else None,
+            "deadline_ms": deadline_ms,
+        }
         if num_samples:
             fields |= {"num_samples": num_samples, "temperature": temperature, "seed": seed}
         call = _Call(role, mode, on_error == "raise", fields)

@@ -44,7 +44,7 @@ def to_messages(item: MultimodalInput, max_frames: int) -> list[dict[str, Any]]:
         parts.append({"type": "text", "text": item.text})
     messages = [{"role": "user", "content": parts}]
     if item.instruction:
-        messages.insert(0, {"role": "system", "content": item.instruction})  # type: ignore[dict-item]
+        messages.insert(0, {"role": "system", "content": item.instruction})
     return messages
 
 
