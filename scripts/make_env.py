@@ -22,7 +22,7 @@ PYTHON = VENV / "bin" / "python"
 CONSTRAINTS = Path("constraints.txt")
 USED_CONSTRAINTS = VENV / "constraints.txt"
 RECORD = VENV / "ume-r1-env.json"
-PROJECT = ".[transformers,sentence-transformers,langchain,train,bench,dev]"
+PROJECT = ".[transformers,sentence-transformers,langchain,train,bench,serve,dev]"
 TORCH_PACKAGES = ("torch", "torchvision")
 
 NETWORK_REMEDY = (

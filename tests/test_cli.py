@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -91,9 +92,11 @@ def commands(group=None, names=()):
 def test_help_is_quick_and_loads_nothing_heavy():
     taken = []
     for _ in range(3):
-        started = time.perf_counter()
+        # Processor time: what it costs on a machine that has nothing else to do.
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = ume("--help")
-        taken.append(time.perf_counter() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert done.returncode == 0
     assert "Environment" in done.stdout
     assert min(taken) < 1

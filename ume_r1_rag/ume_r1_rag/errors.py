@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ume_r1_rag.types import Embedding
+    from ume_r1_rag.types import Embedding, Vector
 
 
 class UmeR1Error(Exception):
@@ -44,6 +44,27 @@ class MissingExtra(UmeR1Error, ImportError):
 
 class BackendError(UmeR1Error):
     """The model's backend could not answer a request."""
+
+
+class ServerUnavailable(BackendError):
+    """A server that encodes is out of reach, or stayed busy through all retries."""
+
+
+class Overloaded(UmeR1Error):
+    """A server of ours has as much to do as it takes; the same request may do in a moment."""
+
+
+class DeadlineMissed(BackendError):
+    """Gen was not ready in time.
+
+    Attributes:
+        disc: ``(D,)`` disc vectors of the inputs, in order. They are of another space than was asked for.
+    """
+
+    def __init__(self, message: str, disc: Sequence[Vector] = ()) -> None:
+        """Keeps what there is in place of gen."""
+        self.disc = tuple(disc)
+        super().__init__(message)
 
 
 class IndexAbsent(ConfigError):

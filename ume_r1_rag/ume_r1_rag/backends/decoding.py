@@ -29,22 +29,22 @@ def repeats(ids: Sequence[int], stop: RepetitionStop) -> bool:
 
 
 class RowStop(StoppingCriteria):  # type: ignore[misc]
-    """Ends each row at its own cap or loop, and all rows on cancellation.
+    """Ends each row at its own cap or loop, or when it is cancelled.
 
     Attributes:
         ended: row → why it was ended here and after how many tokens; what follows is padding.
     """
 
-    def __init__(self, samplings: Sequence[Sampling], prefix: int, cancelled: threading.Event) -> None:
-        """Takes each row's sampling and the length of what was fed to ``generate``."""
+    def __init__(
+        self, samplings: Sequence[Sampling], prefix: int, cancelled: Sequence[threading.Event]
+    ) -> None:
+        """Takes each row's sampling and event, and the length of what was fed to ``generate``."""
         self._samplings, self._prefix, self._cancelled = samplings, prefix, cancelled
         self.ended: dict[int, tuple[FinishReason, int]] = {}
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """Returns ``(B,)`` bool: which rows are done."""
         done = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
-        if self._cancelled.is_set():
-            return ~done
         decoded = input_ids.shape[1] - self._prefix
         check_loops = decoded % _LOOP_CHECK_EVERY == 0
         for row, sampling in enumerate(self._samplings):
@@ -58,7 +58,7 @@ class RowStop(StoppingCriteria):  # type: ignore[misc]
                 and repeats(input_ids[row, self._prefix :].tolist(), sampling.repetition)
             ):
                 self.ended[row] = ("repetition", decoded)
-            done[row] = row in self.ended
+            done[row] = row in self.ended or self._cancelled[row].is_set()
         return done
 
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from ume_r1_rag.backends.base import FinishReason, Outcome, Request, Result
 from ume_r1_rag.backends.batching import BatchLimits, batches, windows
 from ume_r1_rag.backends.decoding import RowNoise, RowStop
 from ume_r1_rag.backends.loading import best_device, choose_dtype, load_model, load_processor
+from ume_r1_rag.backends.sharing import SharedBatches
 from ume_r1_rag.errors import BackendError, InputError, UmeR1Error
 from ume_r1_rag.pooling import disc_index, gen_index, last_index
 from ume_r1_rag.template import Patches, Preset, PromptTokenizer, VisualProcessor
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Prepared:
-    """A request whose visuals are patches and whose pads are expanded."""
+    """A request whose visuals are patches and whose pads are expanded; ``cancelled`` is its caller's."""
 
     request: Request
+    cancelled: threading.Event
     ids: tuple[int, ...]
     prompt_length: int
     images: Patches | None
@@ -139,35 +141,39 @@ class TransformersBackend:
         # A checkpoint may ask for sampling or penalties; ours is what the request says and nothing else.
         self.model.generation_config = GenerationConfig()
         self._lock = threading.Lock()
+        self._shared = SharedBatches(self._run_batch, self._limits)
 
     def run(self, requests: Iterable[Request]) -> Iterator[Outcome]:
         """Yields every request's outcome, batch by batch; see ``Backend.run``."""
         return self._run(requests, threading.Event())
 
     async def arun(self, requests: Iterable[Request]) -> AsyncIterator[Outcome]:
-        """The same from a worker thread; cancelling stops the work at the next token."""
+        """The same in batches shared with all other calls; cancelling stops the work at the next token."""
         loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[Outcome | BaseException | None] = asyncio.Queue()
-        cancelled = threading.Event()
+        outcomes: asyncio.Queue[tuple[_Prepared, Any]] = asyncio.Queue()
+        cancelled, failed = threading.Event(), list[Outcome]()
 
-        def work() -> None:
-            last: BaseException | None = None
-            try:
-                for outcome in self._run(requests, cancelled):
-                    loop.call_soon_threadsafe(queue.put_nowait, outcome)
-            except BaseException as error:  # noqa: BLE001 -- handed to the awaiting side, which raises it
-                last = error
-            loop.call_soon_threadsafe(queue.put_nowait, last)
+        def deliver(item: _Prepared, outcome: Any) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(outcomes.put_nowait, (item, outcome))
 
-        worker = asyncio.create_task(asyncio.to_thread(work))
+        taken = windows(self._prepared(requests, failed, cancelled), self._limits)
+        waiting: set[_Prepared] = set()
         try:
-            while (item := await queue.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
+            while window := await asyncio.to_thread(next, taken, ()):
+                waiting.update(window)
+                self._shared.add(window, deliver)
+                while waiting:
+                    item, outcome = await outcomes.get()
+                    waiting.remove(item)
+                    if isinstance(outcome, BaseException) and not isinstance(outcome, UmeR1Error):
+                        raise outcome
+                    yield item.request.id, outcome
+            for outcome in failed:
+                yield outcome
         finally:
             cancelled.set()
-            await asyncio.shield(worker)
+            self._shared.drop(waiting)
 
     def close(self) -> None:
         """Frees the model's memory; requests after that are refused."""
@@ -176,41 +182,41 @@ class TransformersBackend:
             torch.cuda.empty_cache()
 
     def _run(self, requests: Iterable[Request], cancelled: threading.Event) -> Iterator[Outcome]:
-        if self.model is None:
-            raise BackendError("this encoder was closed: make a new one")
         failed: list[Outcome] = []
         for window in windows(self._prepared(requests, failed, cancelled), self._limits):
             yield from failed
             failed.clear()
             for batch in batches(window, self._limits):
-                if cancelled.is_set():
-                    return
-                yield from self._run_batch(batch, cancelled)
+                for item, outcome in self._run_batch(batch):
+                    yield item.request.id, outcome
         yield from failed
 
     def _prepared(
         self, requests: Iterable[Request], failed: list[Outcome], cancelled: threading.Event
     ) -> Iterator[_Prepared]:
+        if self.model is None:
+            raise BackendError("this encoder was closed: make a new one")
         for request in requests:
+            self._shared.wait_for_room(cancelled.is_set)
             if cancelled.is_set():
                 return
             try:
-                yield self._prepare(request)
+                yield self._prepare(request, cancelled)
             except UmeR1Error as error:
                 failed.append((request.id, error))
 
-    def _run_batch(self, batch: list[_Prepared], cancelled: threading.Event) -> Iterator[Outcome]:
-        with self._turn(cancelled) as mine:
+    def _run_batch(self, batch: list[_Prepared]) -> Iterator[tuple[_Prepared, Result | UmeR1Error]]:
+        with self._turn(batch) as mine:
             if not mine:
                 return
-            results = self._forward_within_memory(batch, cancelled)
+            results = self._forward_within_memory(batch)
         if results is None:
             # Out here the failed forward's tensors are gone: its error, which held them, was let go.
             if self.device.startswith("cuda"):
                 torch.cuda.empty_cache()
             if len(batch) == 1:
                 yield (
-                    batch[0].request.id,
+                    batch[0],
                     BackendError(
                         f"out of memory on {self.device} for one input of {batch[0].length} tokens: "
                         "lower the pixel budget (preset) or use a larger device"
@@ -219,37 +225,36 @@ class TransformersBackend:
                 return
             logger.warning("out of memory on a batch of %s: going on with halves", len(batch))
             half = len(batch) // 2
-            yield from self._run_batch(batch[:half], cancelled)
-            yield from self._run_batch(batch[half:], cancelled)
+            yield from self._run_batch(batch[:half])
+            yield from self._run_batch(batch[half:])
             return
-        if not cancelled.is_set():
-            yield from zip((item.request.id for item in batch), results, strict=True)
+        for item, result in zip(batch, results, strict=True):
+            if not item.cancelled.is_set():
+                yield item, result
 
-    def _forward_within_memory(
-        self, batch: list[_Prepared], cancelled: threading.Event
-    ) -> list[Result] | None:
+    def _forward_within_memory(self, batch: list[_Prepared]) -> list[Result] | None:
         """Returns the results, or None where the device's memory did not do."""
         try:
             with torch.inference_mode():
-                return self._forward(batch, cancelled)
+                return self._forward(batch)
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
         return None
 
     @contextmanager
-    def _turn(self, cancelled: threading.Event) -> Iterator[bool]:
-        """Holds the model, which runs one batch at a time; yields False if cancelled meanwhile."""
+    def _turn(self, batch: list[_Prepared]) -> Iterator[bool]:
+        """Holds the model, which runs one batch at a time; yields False if nobody waits for it any more."""
         while not self._lock.acquire(timeout=0.1):
-            if cancelled.is_set():
+            if all(item.cancelled.is_set() for item in batch):
                 yield False
                 return
         try:
-            yield not cancelled.is_set()
+            yield not all(item.cancelled.is_set() for item in batch)
         finally:
             self._lock.release()
 
-    def _prepare(self, request: Request) -> _Prepared:
+    def _prepare(self, request: Request, cancelled: threading.Event) -> _Prepared:
         media = request.load_media()
         try:
             images = self.visual.images(media.images) if media.images else None
@@ -270,9 +275,9 @@ class TransformersBackend:
                 f"{len(ids)} tokens and up to {decodes} new ones exceed the model's {self.max_length}: "
                 "shorten the text, or lower the pixel budget or max_new_tokens"
             )
-        return _Prepared(request, ids, len(prompt), images, videos, disc_at)
+        return _Prepared(request, cancelled, ids, len(prompt), images, videos, disc_at)
 
-    def _forward(self, batch: list[_Prepared], cancelled: threading.Event) -> list[Result]:
+    def _forward(self, batch: list[_Prepared]) -> list[Result]:
         inputs = self._tensors(batch)
         width = inputs["input_ids"].shape[1]
         pads = [width - item.length for item in batch]
@@ -291,7 +296,7 @@ class TransformersBackend:
         hook = self.model.model.register_forward_hook(rows, with_kwargs=True)
         try:
             if batch[0].decodes:
-                decoded, stop = self._generate(batch, inputs, cancelled)
+                decoded, stop = self._generate(batch, inputs)
             else:
                 self.model.model(**inputs, use_cache=False)
                 decoded, stop = [[] for _ in batch], None
@@ -302,11 +307,11 @@ class TransformersBackend:
         ]
 
     def _generate(
-        self, batch: list[_Prepared], inputs: dict[str, torch.Tensor], cancelled: threading.Event
+        self, batch: list[_Prepared], inputs: dict[str, torch.Tensor]
     ) -> tuple[list[list[int]], RowStop]:
         samplings = [item.request.sampling for item in batch]
         width = inputs["input_ids"].shape[1]
-        stop = RowStop(samplings, width, cancelled)
+        stop = RowStop(samplings, width, [item.cancelled for item in batch])
         processors = [RowNoise(samplings)] if any(s.temperature > 0 for s in samplings) else []
         sequences = self.model.generate(
             **inputs,

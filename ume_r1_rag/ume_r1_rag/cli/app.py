@@ -19,6 +19,7 @@ from ume_r1_rag.cli import (
     info,
     reindex,
     search,
+    serve,
     train,
     world,
 )
@@ -45,6 +46,8 @@ Environment (a flag wins over it):
   UME_R1_TENANT       the tenant
   UME_R1_PRESET       the protocol of embed, reindex and new collections
   UME_R1_CACHE        a folder for what index, enrich, search and embed encode
+  UME_R1_BASE_URL     a server that encodes for index, enrich, search and embed
+  UME_R1_API_KEY      the key of that server, and of `ume-r1 serve`
   UME_R1_ALLOW_FETCH  1 to read pictures and videos from http(s) URLs
   QDRANT_URL          a Qdrant server in place of a folder, its key in QDRANT_API_KEY
   HF_HUB_OFFLINE      1 to never ask the Hugging Face Hub
@@ -111,6 +114,7 @@ app.command("enrich", epilog=enrich.EXAMPLES)(enrich.enrich)
 app.command("reindex", epilog=reindex.EXAMPLES)(reindex.reindex)
 app.command("search", epilog=search.EXAMPLES)(search.search)
 app.command("delete", epilog=delete.EXAMPLES)(delete.delete)
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
 app.command("info", epilog=info.EXAMPLES)(info.info)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)

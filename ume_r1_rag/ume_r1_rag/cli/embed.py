@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ume_r1_rag.cli.options import (
+    BaseUrlOption,
     CacheOption,
     JsonOption,
     ModelOption,
@@ -21,6 +22,9 @@ from ume_r1_rag.cli.options import (
 from ume_r1_rag.cli.screen import clean, columns, fit, to_json, wrap
 from ume_r1_rag.errors import UmeR1Error
 from ume_r1_rag.types import Embedding, Encoder, Mode
+
+if TYPE_CHECKING:
+    from ume_r1_rag.cli.model import LoadedEncoder
 
 EXAMPLES = """\b
 Examples:
@@ -40,6 +44,7 @@ def embed(
     ] = None,
     think: ThinkOption = None,
     model: ModelOption = None,
+    base_url: BaseUrlOption = None,
     preset: PresetOption = "serving",
     cache: CacheOption = None,
     as_json: JsonOption = False,
@@ -58,13 +63,18 @@ def embed(
     """
     thinking = budget(think) or "full"
     check_target(out, "--out")
-    from ume_r1_rag.cli.model import cached, load_encoder, mode_for
+    from ume_r1_rag.cli.model import cached, load_encoder, mode_for, remote_encoder
 
     for text in inputs:
         # By the library's rule this is text; that it was meant as one is unlikely enough for a word.
         if text.lower().endswith((".pdf", ".txt", ".md")) and Path(text).is_file():
             typer.echo(f"note: {clean(text)} is read as text; `ume-r1 index` reads such files", err=True)
-    with cached(load_encoder(model, preset, thinking), cache) as encoder:
+    loaded: LoadedEncoder
+    if base_url is None:
+        loaded = load_encoder(model, preset, thinking)
+    else:
+        loaded = remote_encoder(base_url, model, budget(think), None if preset == "serving" else preset)
+    with cached(loaded, cache) as encoder:
         found: list[Embedding | UmeR1Error] = encoder.encode_document(
             list(inputs), mode_for(mode, encoder), on_error="return"
         )

@@ -12,6 +12,7 @@ import typer
 from ume_r1_rag.cli.filter import FilterOption, check_filter, filters
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BaseUrlOption,
     BatchOption,
     CacheOption,
     CollectionOption,
@@ -63,6 +64,7 @@ def enrich(
     batch_size: BatchOption = 16,
     cache: CacheOption = None,
     model: IndexModelOption = None,
+    base_url: BaseUrlOption = None,
     path: PathOption = None,
     url: UrlOption = None,
     grpc: GrpcOption = False,
@@ -86,7 +88,8 @@ def enrich(
     with ExitStack() as stack:
         index = stack.enter_context(open_index(Address(path, url, collection, tenant, grpc)))
         check_filter(index, chosen)
-        encoder = stack.enter_context(cached(encoder_for(index.fingerprint, model, None), cache, tenant))
+        loaded = encoder_for(index.fingerprint, model, None, base_url=base_url)
+        encoder = stack.enter_context(cached(loaded, cache, tenant))
         try:
             with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:
                 report = run(

@@ -14,6 +14,7 @@ import typer
 
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BaseUrlOption,
     BatchOption,
     CacheOption,
     CollectionOption,
@@ -32,8 +33,8 @@ from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.types import Mode, Think
 
 if TYPE_CHECKING:
+    from ume_r1_rag.cli.model import LoadedEncoder
     from ume_r1_rag.cli.store import Address
-    from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
     from ume_r1_rag.index import QdrantIndex, Storage
 
 _BATCH_SIZE = 16
@@ -62,6 +63,7 @@ def index(
         typer.Option("--files-from", metavar="FILE", help="Read paths from a file, one a line; - for stdin."),
     ] = None,
     model: IndexedModelOption = None,
+    base_url: BaseUrlOption = None,
     path: PathOption = None,
     url: UrlOption = None,
     grpc: GrpcOption = False,
@@ -121,7 +123,7 @@ def index(
     given = [*(paths or []), *_listed(files_from)]
     _check_calls(given, dry_run=dry_run, estimate=estimate, prune=prune, retry_failed=retry_failed)
     common = {"segment_s": segment_s, "force": force}
-    encoding, kept = _Encoding(model, preset, budget(think), mode, batch_size), storage_of(storage)
+    encoding, kept = _Encoding(model, base_url, preset, budget(think), mode, batch_size), storage_of(storage)
     address = Address(path, url, collection, tenant, grpc)
     if dry_run:
         ok = _dry_run(address, given, encoding, prune=prune, retry_failed=retry_failed, **common)
@@ -149,17 +151,22 @@ class _Encoding:
     """How to encode, as far as it was said; None leaves it to the collection."""
 
     model: str | None
+    base_url: str | None
     preset: PresetName | None
     think: Think | None
     mode: Mode | None
     batch_size: int
 
-    def encoder(self, known: QdrantIndex | None) -> UmeR1Encoder | SentenceTransformerEncoder:
+    def encoder(self, known: QdrantIndex | None) -> LoadedEncoder:
         """Returns the encoder: what is not said is the collection's if there is one, else the default."""
-        from ume_r1_rag.cli.model import encoder_for, load_encoder
+        from ume_r1_rag.cli.model import encoder_for, load_encoder, remote_encoder
 
         if known is not None:
-            return encoder_for(known.fingerprint, self.model, self.think, self.preset, self.batch_size)
+            return encoder_for(
+                known.fingerprint, self.model, self.think, self.preset, self.batch_size, self.base_url
+            )
+        if self.base_url is not None:
+            return remote_encoder(self.base_url, self.model, self.think, self.preset)
         preset = self.preset or os.environ.get("UME_R1_PRESET") or "serving"
         return load_encoder(self.model, preset, self.think or "full", batch_size=self.batch_size)
 
@@ -230,6 +237,7 @@ def _options(encoding: _Encoding, segment_s: float, cache: Path | None) -> list[
     """Returns the flags without which failed documents would be read or encoded otherwise."""
     said = {
         "--model": encoding.model,
+        "--base-url": encoding.base_url,
         "--preset": encoding.preset,
         "--think": encoding.think,
         "--mode": encoding.mode,

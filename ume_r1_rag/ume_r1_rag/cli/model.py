@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 
@@ -15,12 +15,19 @@ from ume_r1_rag.errors import ConfigError, MissingExtra
 from ume_r1_rag.types import Encoder, Mode, Think, mode_of
 
 if TYPE_CHECKING:
-    from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
+    from ume_r1_rag.encoder import RemoteEncoder, SentenceTransformerEncoder, UmeR1Encoder
+    from ume_r1_rag.media import MediaLimits
     from ume_r1_rag.template import Preset
+
+    LoadedEncoder: TypeAlias = UmeR1Encoder | SentenceTransformerEncoder | RemoteEncoder
 
 _CACHE_FILE = "embeddings.sqlite"
 
-_EXTRAS = {"train": ("matplotlib", "torch", "transformers", "yaml"), "bench": ("torch", "transformers")}
+_EXTRAS = {
+    "train": ("matplotlib", "torch", "transformers", "yaml"),
+    "bench": ("torch", "transformers"),
+    "serve": ("fastapi", "prometheus_client", "starlette", "uvicorn"),
+}
 """What an extra installs that the commands of a room import."""
 
 
@@ -30,6 +37,7 @@ def load_encoder(
     think: Think = "full",
     revision: str | None = None,
     batch_size: int = 32,
+    media_limits: MediaLimits | None = None,
 ) -> UmeR1Encoder | SentenceTransformerEncoder:
     """Returns the encoder of a model; of one called ``st:…`` a ``SentenceTransformerEncoder``.
 
@@ -50,8 +58,29 @@ def load_encoder(
             checkpoint.name, revision=checkpoint.revision, batch_size=batch_size
         )
     return UmeR1Encoder(
-        checkpoint.name, preset=preset, think=think, revision=checkpoint.revision, batch_size=batch_size
+        checkpoint.name,
+        preset=preset,
+        think=think,
+        revision=checkpoint.revision,
+        batch_size=batch_size,
+        media_limits=media_limits,
     )
+
+
+def remote_encoder(
+    base_url: str, model: str | None = None, think: Think | None = None, preset: object = None
+) -> RemoteEncoder:
+    """Returns the encoder of a server.
+
+    Raises:
+        ConfigError: a preset is given, which is the server's to choose, or it serves another model.
+        ServerUnavailable: it cannot be reached.
+    """
+    from ume_r1_rag.encoder import RemoteEncoder
+
+    if preset is not None:
+        raise ConfigError(f"--preset {preset}: the server at --base-url decides that, leave it out")
+    return RemoteEncoder(base_url, model=model, think=think)
 
 
 def _refuse_settings(name: str, preset: str | Preset, think: Think) -> None:
@@ -79,12 +108,14 @@ def encoder_for(
     think: Think | None,
     preset: str | None = None,
     batch_size: int = 32,
-) -> UmeR1Encoder | SentenceTransformerEncoder:
+    base_url: str | None = None,
+    media_limits: MediaLimits | None = None,
+) -> LoadedEncoder:
     """Returns the encoder with which a collection can be asked, and added to.
 
     It is what ``model`` names, else what the fingerprint does, else ``UME_R1_MODEL``: for a collection that
     names its model, any other would be refused anyway. Preset and think budget are those given, else the
-    collection's, if its encoder has such.
+    collection's, if its encoder has such. With a ``base_url`` it is that server's.
 
     Raises:
         ConfigError: the collection does not say where its model is to be had.
@@ -95,6 +126,9 @@ def encoder_for(
     stored = fingerprint.get("model")
     named = str(stored) if stored and stored != "local" else None
     name = model or named or os.environ.get("UME_R1_MODEL")
+    if base_url is not None:
+        own = fingerprint.get("think") if think is None else think
+        return remote_encoder(base_url, model, own, preset)
     if not name:
         prefix = "" if "preset" in fingerprint else ST_PREFIX
         raise ConfigError(
@@ -106,7 +140,7 @@ def encoder_for(
     protocol: str | Preset = preset or "serving"
     if preset is None and "preset" in fingerprint:
         protocol = load_preset(fingerprint["preset"])
-    return load_encoder(name, protocol, budget, revision, batch_size)
+    return load_encoder(name, protocol, budget, revision, batch_size, media_limits)
 
 
 @contextmanager

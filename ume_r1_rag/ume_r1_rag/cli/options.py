@@ -143,6 +143,16 @@ CacheOption = Annotated[
         show_default=False,
     ),
 ]
+BaseUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        envvar="UME_R1_BASE_URL",
+        help="Encode on a server, started by `ume-r1 serve`; its key in UME_R1_API_KEY.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -12,6 +12,7 @@ import typer
 from ume_r1_rag.cli.filter import FilterOption, check_filter, filters
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BaseUrlOption,
     CacheOption,
     CollectionOption,
     GrpcOption,
@@ -134,6 +135,7 @@ def search(
     ] = None,
     cache: CacheOption = None,
     model: IndexModelOption = None,
+    base_url: BaseUrlOption = None,
     path: PathOption = None,
     url: UrlOption = None,
     grpc: GrpcOption = False,
@@ -184,7 +186,7 @@ def search(
         if needs_model:
             from ume_r1_rag.cli.model import cached, encoder_for
 
-            loaded = encoder_for(index.fingerprint, model, thinking)
+            loaded = encoder_for(index.fingerprint, model, thinking, base_url=base_url)
             encoder, name = stack.enter_context(cached(loaded, cache, tenant)), loaded.model
         retriever = Retriever(encoder, index)
         if lazy_gen and encoder is not None:

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from ume_r1_rag.retriever import Question, SearchResult
     from ume_r1_rag.types import Hit, MultimodalInput
 
-_FIELDS = ("kind", "title", "document", "uri", "page", "span_s", "summary", "reasoning", "gen_issue", "text")
-"""What ``--json`` tells of a hit, beside its scores: everything but the thumbnail and bookkeeping."""
-
 
 def report(question: Question, found: SearchResult, about: str, explain: bool, empty: str = "") -> str:
     """Returns an answer as text for a terminal.
@@ -52,33 +49,7 @@ def report(question: Question, found: SearchResult, about: str, explain: bool, e
 
 def as_dict(question: Question, found: SearchResult, model: str) -> dict[str, Any]:
     """Returns an answer as ``--json`` prints it."""
-    query = found.query_embedding
-    return {
-        "query": question.shown,
-        "model": model,
-        "mode": found.mode,
-        "spaces": list(found.spaces),
-        "fusion": found.fusion,
-        "summary": query.summary,
-        "reasoning": query.reasoning,
-        "gen_valid": query.gen_valid,
-        "gen_issue": query.gen_issue,
-        "encode_s": round(found.encode_s, 4),
-        "search_s": round(found.search_s, 4),
-        "enriched": found.enriched,
-        "enrich_s": round(found.enrich_s, 4),
-        "hits": [
-            {
-                "rank": rank,
-                "key": hit.key,
-                "id": hit.id,
-                "score": hit.score,
-                "scores": dict(hit.scores),
-                **{field: hit.payload.get(f"ume_{field}") for field in _FIELDS},
-            }
-            for rank, hit in enumerate(found.hits, start=1)
-        ],
-    }
+    return {"query": question.shown, "model": model, **found.as_dict()}
 
 
 def write_page(

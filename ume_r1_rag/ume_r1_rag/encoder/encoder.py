@@ -39,6 +39,7 @@ from ume_r1_rag.types import (
 
 if TYPE_CHECKING:
     from ume_r1_rag.media.fetch import Fetcher
+    from ume_r1_rag.media.limits import MediaLimits
 
 
 class UmeR1Encoder:
@@ -57,10 +58,34 @@ class UmeR1Encoder:
         backend: what runs the model.
     """
 
+    def __new__(
+        cls,
+        model: str | Path | None = None,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Returns an encoder that is here, or with ``base_url`` the one of a server."""
+        if base_url is None:
+            if api_key is not None:
+                raise ConfigError("api_key= is for a server: give base_url= as well")
+            return super().__new__(cls)
+        from ume_r1_rag.encoder.remote import RemoteEncoder
+
+        foreign = sorted(options.keys() - {"think"})
+        if foreign:
+            raise ConfigError(f"{', '.join(foreign)}: the server at base_url decides that, leave it out")
+        named = None if model is None else str(model)
+        # Not of this class, so that __init__ is not called: it loads nothing.
+        return RemoteEncoder(base_url, api_key=api_key, model=named, **options)  # type: ignore[return-value]
+
     def __init__(
         self,
         model: str | Path | None = None,
         *,
+        base_url: str | None = None,
+        api_key: str | None = None,
         backend: Literal["auto", "transformers"] = "auto",
         device: str | None = None,
         dtype: str = "auto",
@@ -70,11 +95,15 @@ class UmeR1Encoder:
         revision: str | None = None,
         batch_size: int = 32,
         fetcher: Fetcher | None = None,
+        media_limits: MediaLimits | None = None,
     ) -> None:
         """Loads a model.
 
         Args:
             model: ``"nano"``, a directory or a hub id; default ``UME_R1_MODEL``, else UME-R1-2B.
+            base_url: address of an ``ume-r1 serve``; then this is a ``RemoteEncoder``, and takes ``model``,
+                ``api_key`` and ``think`` alone.
+            api_key: of that server.
             backend: ``"transformers"``, or ``"auto"`` for the best one installed.
             device: e.g. ``"cuda:1"``; default CUDA, then MPS, then CPU.
             dtype: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
@@ -84,6 +113,7 @@ class UmeR1Encoder:
             revision: hub revision; default the pinned one.
             batch_size: most inputs in one batch.
             fetcher: how remote URLs are had; default refuses them.
+            media_limits: which pictures and videos are refused; default only what could fill the memory.
 
         Raises:
             CheckpointError: the model is absent or unusable.
@@ -106,7 +136,7 @@ class UmeR1Encoder:
         if checkpoint.name.startswith(ST_PREFIX):
             raise CheckpointError(f"{checkpoint.name} is not UME-R1: use SentenceTransformerEncoder")
         self.model, self.revision, self.model_path = checkpoint.name, checkpoint.revision, checkpoint.path
-        self._fetcher = fetcher
+        self._fetcher, self._media_limits = fetcher, media_limits
         self.backend: Backend = _transformers(self.model_path, chosen, device, dtype, batch_size)
         self._weights = weights_digest(self.model_path)
 
@@ -258,17 +288,18 @@ class UmeR1Encoder:
 
     def load_media(self, item: MultimodalInput) -> Media:
         """Returns the visuals of one input, the blank image of a text-only one included."""
-        from ume_r1_rag.media import load_image, load_video
+        from ume_r1_rag.media import LIMITS, load_image, load_video
 
         if self._needs_blank(item):
             from PIL import Image
 
             side = self.preset.blank_size or 0
             return Media((Image.new("RGB", (side, side), "white"),))
-        images = tuple(load_image(source, fetcher=self._fetcher) for source in item.images)
+        limits, fetcher = self._media_limits or LIMITS, self._fetcher
+        images = tuple(load_image(source, limits, fetcher=fetcher) for source in item.images)
         if item.video is None:
             return Media(images)
-        frames = load_video(item.video, self.preset.num_frames, fetcher=self._fetcher)
+        frames = load_video(item.video, self.preset.num_frames, limits=limits, fetcher=fetcher)
         return Media(images, (tuple(frames),))
 
     def _needs_blank(self, item: MultimodalInput) -> bool:

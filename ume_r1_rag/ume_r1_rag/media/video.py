@@ -266,6 +266,10 @@ class VideoFile:
                     seen += 1
                     if not packet.is_discard:
                         shown.append((packet.pts, packet.dts, packet.is_keyframe))
+                if seen > self._limits.max_frames:
+                    raise InputError(
+                        f"video {self._name} has more than {self._limits.max_frames} frames: cut it"
+                    )
             if stream.frames > seen + max(2, stream.frames // 100):
                 raise InputError(
                     f"video {self._name} holds {seen} of the {stream.frames} frames its header promises: it "

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ume_r1_rag.retriever.fusion import Fusion
     from ume_r1_rag.retriever.options import SearchMode
     from ume_r1_rag.types import Embedding, Hit, SearchSpace
+
+
+FIELDS: Final = (
+    *("kind", "title", "document", "uri", "page", "span_s", "summary", "reasoning", "gen_issue", "text"),
+)
+"""What is told of a hit in JSON, beside its scores: everything but the thumbnail and bookkeeping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +55,31 @@ class SearchResult:
         for hit in self.hits:
             found.setdefault(hit.document or hit.key, []).append(hit)
         return {document: tuple(hits) for document, hits in found.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the answer as in JSON, its texts as they are: untrusted."""
+        query = self.query_embedding
+        return {
+            "mode": self.mode,
+            "spaces": list(self.spaces),
+            "fusion": self.fusion,
+            "summary": query.summary,
+            "reasoning": query.reasoning,
+            "gen_valid": query.gen_valid,
+            "gen_issue": query.gen_issue,
+            "encode_s": round(self.encode_s, 4),
+            "search_s": round(self.search_s, 4),
+            "enriched": self.enriched,
+            "enrich_s": round(self.enrich_s, 4),
+            "hits": [
+                {
+                    "rank": rank,
+                    "key": hit.key,
+                    "id": hit.id,
+                    "score": hit.score,
+                    "scores": dict(hit.scores),
+                    **{field: hit.payload.get(f"ume_{field}") for field in FIELDS},
+                }
+                for rank, hit in enumerate(self.hits, start=1)
+            ],
+        }

@@ -1,0 +1,230 @@
+"""``python -m ume_r1_bench.serve_load``: how fast a server answers 1, 8 and 64 clients, over loopback.
+
+The server runs in a process of its own, the clients share one; each client sends its next text as soon as it
+has the answer to the last. Beside it stands the encoder alone, in batches, without HTTP. Figures are of the
+machine that printed them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import multiprocessing
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import numpy as np
+
+from ume_r1_rag.errors import ServerUnavailable
+from ume_r1_rag.types import Mode
+
+CLIENTS: Final = (1, 8, 64)
+_START_S = 300.0
+_WORDS = "red blue green circle square bar north south east west two three left right small large".split()
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What some clients met.
+
+    Attributes:
+        mode: disc or gen.
+        clients: at a time; 0 is the encoder without a server, whose latency is a batch's.
+        answers: with vectors, within the time.
+        refused: answers that were none.
+        per_s: answers a second.
+        tokens_per_s: generated tokens a second.
+        p50_ms: of the time to an answer; likewise the others.
+    """
+
+    mode: str
+    clients: int
+    answers: int
+    refused: int
+    per_s: float
+    tokens_per_s: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+def run_load(
+    model: str = "nano",
+    seconds: float = 10.0,
+    clients: Sequence[int] = CLIENTS,
+    modes: Sequence[Mode] = ("disc", "gen"),
+    max_new_tokens: int | None = None,
+) -> list[Load]:
+    """Measures a server, each number of clients for some seconds and until what they sent is answered.
+
+    Raises:
+        ServerUnavailable: the server did not come up.
+    """
+    found = []
+    with _served(model, max_new_tokens) as url:
+        for mode in modes:
+            asyncio.run(_press(url, mode, min(clients), min(seconds, 2.0)))  # warms up
+            found += [asyncio.run(_press(url, mode, number, seconds)) for number in clients]
+    return found + _alone(model, seconds, modes, max_new_tokens)
+
+
+def table(found: Sequence[Load]) -> str:
+    """Returns the figures as text."""
+    lines = [
+        (
+            f"{'mode':<5} {'clients':>12} {'answers/s':>10} {'gen tok/s':>10} "
+            f"{'p50 ms':>9} {'p95 ms':>9} {'p99 ms':>9} {'refused':>8}"
+        )
+    ]
+    for one in found:
+        who = str(one.clients or "no server")
+        lines.append(
+            f"{one.mode:<5} {who:>12} {one.per_s:>10.1f} {one.tokens_per_s:>10.0f} {one.p50_ms:>9.1f} "
+            f"{one.p95_ms:>9.1f} {one.p99_ms:>9.1f} {one.refused:>8}"
+        )
+    return "\n".join(lines)
+
+
+async def _press(url: str, mode: str, clients: int, seconds: float) -> Load:
+    times: list[float] = []
+    tokens = refused = 0
+    texts = _texts(clients)
+    until = time.perf_counter() + seconds
+
+    async with httpx.AsyncClient(
+        base_url=url, timeout=600.0, limits=httpx.Limits(max_connections=clients)
+    ) as client:
+
+        async def one() -> None:
+            nonlocal tokens, refused
+            while time.perf_counter() < until:
+                body = {"input": next(texts), "mode": mode, "encoding_format": "base64"}
+                started = time.perf_counter()
+                answer = await client.post("/v1/embeddings", json=body)
+                if answer.status_code == 200:
+                    times.append(time.perf_counter() - started)
+                    tokens += answer.json()["usage"]["completion_tokens"]
+                else:
+                    refused += 1
+
+        started = time.perf_counter()
+        await asyncio.gather(*(one() for _ in range(clients)))
+        # All answers over all the time: what is still under way at the end would flatter otherwise.
+        spent = time.perf_counter() - started
+    return _load(mode, clients, times, refused, tokens, spent, len(times))
+
+
+def _alone(model: str, seconds: float, modes: Sequence[Mode], max_new_tokens: int | None) -> list[Load]:
+    """Returns what the encoder does by itself, in batches of 32."""
+    from ume_r1_rag import UmeR1Encoder
+
+    found, texts = [], _texts(0)
+    with UmeR1Encoder(model, max_new_tokens=max_new_tokens) as encoder:
+        for mode in modes:
+            encoder.encode(["warm"] * 2, mode)
+            times: list[float] = []
+            tokens, started = 0, time.perf_counter()
+            while time.perf_counter() - started < seconds:
+                began = time.perf_counter()
+                done = encoder.encode([next(texts) for _ in range(32)], mode)
+                tokens += sum(one.tokens.completion for one in done)
+                times.append(time.perf_counter() - began)
+            spent = time.perf_counter() - started
+            found.append(_load(mode, 0, times, 0, tokens, spent, 32 * len(times)))
+    return found
+
+
+def _load(
+    mode: str, clients: int, times: list[float], refused: int, tokens: int, spent: float, answers: int
+) -> Load:
+    marks = np.percentile(times or [float("nan")], (50, 95, 99)) * 1000
+    p50, p95, p99 = (round(float(mark), 1) for mark in marks)
+    rates = round(answers / spent, 2), round(tokens / spent, 1)
+    return Load(mode, clients, answers, refused, *rates, p50, p95, p99)
+
+
+def _texts(seed: int) -> Iterator[str]:
+    """Yields texts of some words, none twice."""
+    chosen = np.random.default_rng(seed)
+    for number in itertools.count():
+        words = chosen.choice(_WORDS, int(chosen.integers(3, 12)))
+        yield f"{' '.join(words)} {number}"
+
+
+@contextmanager
+def _served(model: str, max_new_tokens: int | None) -> Iterator[str]:
+    """Yields the address of a server in a process of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(model, max_new_tokens, port))
+    process.start()
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + _START_S
+        while not _answers(url):
+            if not process.is_alive() or time.monotonic() > deadline:
+                raise ServerUnavailable(f"the server at {url} did not come up: see its messages above")
+            time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.join(30)
+        if process.is_alive():
+            process.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _serve(model: str, max_new_tokens: int | None, port: int) -> None:
+    import uvicorn
+
+    from ume_r1_rag import UmeR1Encoder
+    from ume_r1_rag.server import create_app
+
+    encoder = UmeR1Encoder(model, max_new_tokens=max_new_tokens)
+    uvicorn.run(create_app(encoder), host="127.0.0.1", port=port, log_level="warning")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ume_r1_bench.serve_load", description="Measures `ume-r1 serve` over loopback."
+    )
+    parser.add_argument("--model", default="nano", help="nano, a folder or a hub id")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each line of the table")
+    parser.add_argument("--clients", type=int, nargs="+", default=list(CLIENTS))
+    parser.add_argument("--modes", nargs="+", choices=("disc", "gen"), default=["disc", "gen"])
+    parser.add_argument("--max-new-tokens", type=int, help="default: the preset's")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    chosen = parser.parse_args(arguments)
+    before = os.getloadavg()[0]
+    found = run_load(chosen.model, chosen.seconds, chosen.clients, chosen.modes, chosen.max_new_tokens)
+    print(table(found))
+    about: dict[str, Any] = {
+        "model": chosen.model,
+        "cpus": os.cpu_count(),
+        "load": [round(before, 1), round(os.getloadavg()[0], 1)],
+        "at": datetime.now(UTC).isoformat(timespec="minutes"),
+    }
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    if chosen.out is not None:
+        chosen.out.write_text(json.dumps({**about, "loads": [asdict(one) for one in found]}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
