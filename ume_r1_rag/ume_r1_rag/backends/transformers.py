@@ -7,7 +7,6 @@ alone. A request that continues an earlier one is prefilled again; no KV cache o
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -21,7 +20,8 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from ume_r1_rag.backends.base import FinishReason, Outcome, Request, Result
 from ume_r1_rag.backends.batching import BatchLimits, batches, windows
 from ume_r1_rag.backends.decoding import RowNoise, RowStop
-from ume_r1_rag.backends.loading import best_device, choose_dtype, load_model, load_processor
+from ume_r1_rag.backends.loading import best_device, choose_dtype, end_ids, load_model, load_processor
+from ume_r1_rag.backends.threads import outcomes_of_thread
 from ume_r1_rag.errors import BackendError, InputError, UmeR1Error
 from ume_r1_rag.pooling import disc_index, gen_index, last_index
 from ume_r1_rag.template import Patches, Preset, PromptTokenizer, VisualProcessor
@@ -129,7 +129,7 @@ class TransformersBackend:
         self.dimension: int = text_config.hidden_size
         self.max_length: int = text_config.max_position_embeddings
         self._limits = limits or BatchLimits()
-        self._end_ids = _end_ids(self.model.generation_config, self.processor.tokenizer)
+        self._end_ids = end_ids(self.model.generation_config, self.processor.tokenizer)
         self.max_image_pixels = self.visual.image_limits.max_pixels
         self.protocol: Mapping[str, Any] = {
             "prompt": self.prompt_tokenizer.signature,
@@ -146,28 +146,9 @@ class TransformersBackend:
 
     async def arun(self, requests: Iterable[Request]) -> AsyncIterator[Outcome]:
         """The same from a worker thread; cancelling stops the work at the next token."""
-        loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[Outcome | BaseException | None] = asyncio.Queue()
         cancelled = threading.Event()
-
-        def work() -> None:
-            last: BaseException | None = None
-            try:
-                for outcome in self._run(requests, cancelled):
-                    loop.call_soon_threadsafe(queue.put_nowait, outcome)
-            except BaseException as error:  # noqa: BLE001 -- handed to the awaiting side, which raises it
-                last = error
-            loop.call_soon_threadsafe(queue.put_nowait, last)
-
-        worker = asyncio.create_task(asyncio.to_thread(work))
-        try:
-            while (item := await queue.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            cancelled.set()
-            await asyncio.shield(worker)
+        async for outcome in outcomes_of_thread(lambda: self._run(requests, cancelled), cancelled):
+            yield outcome
 
     def close(self) -> None:
         """Frees the model's memory; requests after that are refused."""
@@ -373,13 +354,6 @@ class TransformersBackend:
             inputs["pixel_values_videos"] = torch.cat([p.pixels for p in videos]).to(dtype)
             inputs["video_grid_thw"] = torch.cat([p.grid for p in videos])
         return {name: tensor.to(self.device) for name, tensor in inputs.items()}
-
-
-def _end_ids(config: GenerationConfig, tokenizer: Any) -> list[int]:
-    own = config.eos_token_id
-    ids = set(own if isinstance(own, list) else [] if own is None else [own])
-    ids.add(tokenizer.convert_tokens_to_ids("<|im_end|>"))
-    return sorted(ids)
 
 
 def _out_of_memory(error: BaseException) -> bool:
