@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from ume_r1_rag.cli.options import (
+    BackendOption,
     CacheOption,
+    EngineOption,
     JsonOption,
     ModelOption,
     PresetOption,
@@ -26,6 +28,7 @@ EXAMPLES = """\b
 Examples:
   ume-r1 embed "a red circle" photo.jpg clip.mp4 --model nano
   ume-r1 embed "a red circle" --mode disc --json
+  ume-r1 embed *.png --backend vllm --out vectors.npz       # docs/vllm.md
   ume-r1 embed *.png --think none --out vectors.npz
 """
 
@@ -42,6 +45,8 @@ def embed(
     model: ModelOption = None,
     preset: PresetOption = "serving",
     cache: CacheOption = None,
+    backend: BackendOption = "auto",
+    engine: EngineOption = None,
     as_json: JsonOption = False,
     out: Annotated[
         Path | None,
@@ -58,13 +63,14 @@ def embed(
     """
     thinking = budget(think) or "full"
     check_target(out, "--out")
-    from ume_r1_rag.cli.model import cached, load_encoder, mode_for
+    from ume_r1_rag.cli.model import cached, load_encoder, mode_for, running
 
+    run = running(backend, engine)
     for text in inputs:
         # By the library's rule this is text; that it was meant as one is unlikely enough for a word.
         if text.lower().endswith((".pdf", ".txt", ".md")) and Path(text).is_file():
             typer.echo(f"note: {clean(text)} is read as text; `ume-r1 index` reads such files", err=True)
-    with cached(load_encoder(model, preset, thinking), cache) as encoder:
+    with cached(load_encoder(model, preset, thinking, run=run), cache) as encoder:
         found: list[Embedding | UmeR1Error] = encoder.encode_document(
             list(inputs), mode_for(mode, encoder), on_error="return"
         )

@@ -10,9 +10,11 @@ import typer
 
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BackendOption,
     BatchOption,
     CacheOption,
     CollectionOption,
+    EngineOption,
     IndexModelOption,
     PathOption,
     TenantOption,
@@ -64,6 +66,8 @@ def enrich(
     ] = None,
     batch_size: BatchOption = 16,
     cache: CacheOption = None,
+    backend: BackendOption = "auto",
+    engine: EngineOption = None,
     model: IndexModelOption = None,
     path: PathOption = None,
     url: UrlOption = None,
@@ -79,15 +83,15 @@ def enrich(
     del mode  # there is one; it is said for the reader's sake
     seconds = _seconds(budget)
     from ume_r1_rag.cli.interrupt import Interrupt
-    from ume_r1_rag.cli.model import cached, encoder_for
+    from ume_r1_rag.cli.model import cached, encoder_for, running
     from ume_r1_rag.cli.search_input import filters
     from ume_r1_rag.cli.store import open_index
     from ume_r1_rag.ingest import enrich as run
 
-    chosen = filters(filter)
+    chosen, how = filters(filter), running(backend, engine)
     with (
         open_index(path, url, collection, tenant) as index,
-        cached(encoder_for(index.fingerprint, model, None), cache, tenant) as encoder,
+        cached(encoder_for(index.fingerprint, model, None, run=how), cache, tenant) as encoder,
     ):
         try:
             with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:

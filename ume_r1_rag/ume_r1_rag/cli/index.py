@@ -14,9 +14,11 @@ import typer
 
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BackendOption,
     BatchOption,
     CacheOption,
     CollectionOption,
+    EngineOption,
     IndexedPresetOption,
     ModelOption,
     PathOption,
@@ -31,6 +33,7 @@ from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.types import Mode, Think
 
 if TYPE_CHECKING:
+    from ume_r1_rag.cli.model import Running
     from ume_r1_rag.cli.store import Address
     from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
     from ume_r1_rag.index import QdrantIndex, Storage
@@ -106,6 +109,8 @@ def index(
         bool, typer.Option("--bulk", help="On a server: build the search graph once, at the end.")
     ] = False,
     storage: StorageOption = None,
+    backend: BackendOption = "auto",
+    engine: EngineOption = None,
 ) -> None:
     """Index PDFs (page by page), pictures, videos (in segments) and texts.
 
@@ -114,12 +119,14 @@ def index(
     where they are not given. What cannot be read or encoded is named at the end and kept in a list; the rest
     is indexed all the same, and the exit status is 1.
     """
+    from ume_r1_rag.cli.model import running
     from ume_r1_rag.cli.store import Address, storage_of
 
     given = [*(paths or []), *_listed(files_from)]
     _check_calls(given, dry_run=dry_run, estimate=estimate, prune=prune, retry_failed=retry_failed)
     common = {"segment_s": segment_s, "force": force}
-    encoding, kept = _Encoding(model, preset, budget(think), mode, batch_size), storage_of(storage)
+    how = running(backend, engine)
+    encoding, kept = _Encoding(model, preset, budget(think), mode, batch_size, how), storage_of(storage)
     address = Address(path, url, collection, tenant)
     if dry_run:
         ok = _dry_run(address, given, encoding, prune=prune, retry_failed=retry_failed, **common)
@@ -151,15 +158,20 @@ class _Encoding:
     think: Think | None
     mode: Mode | None
     batch_size: int
+    run: Running
 
     def encoder(self, known: QdrantIndex | None) -> UmeR1Encoder | SentenceTransformerEncoder:
         """Returns the encoder: what is not said is the collection's if there is one, else the default."""
         from ume_r1_rag.cli.model import encoder_for, load_encoder
 
         if known is not None:
-            return encoder_for(known.fingerprint, self.model, self.think, self.preset, self.batch_size)
+            return encoder_for(
+                known.fingerprint, self.model, self.think, self.preset, self.batch_size, self.run
+            )
         preset = self.preset or os.environ.get("UME_R1_PRESET") or "serving"
-        return load_encoder(self.model, preset, self.think or "full", batch_size=self.batch_size)
+        return load_encoder(
+            self.model, preset, self.think or "full", batch_size=self.batch_size, run=self.run
+        )
 
     def wanted(self, known: QdrantIndex | None, *, reasons: bool) -> Mode:
         """Returns the mode: both, but where all documents are without gen that is left so, and said.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ume_r1_rag.cli.options import BackendName
 from ume_r1_rag.errors import ConfigError, MissingExtra
 from ume_r1_rag.types import Encoder, Mode, Think
 
@@ -24,12 +27,46 @@ _EXTRAS = {"train": ("matplotlib", "torch", "transformers", "yaml"), "bench": ("
 """What an extra installs that the commands of a room import."""
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs a model, as ``--backend`` and ``--engine`` say it.
+
+    Attributes:
+        backend: which backend.
+        engine: options of vLLM.
+    """
+
+    backend: BackendName = "auto"
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+
+def running(backend: BackendName, engine: Sequence[str] | None) -> Running:
+    """Returns what the two options say; a VALUE is read as JSON where it is such, else as text.
+
+    Raises:
+        typer.BadParameter: an option is no ``NAME=VALUE``, or the backend takes none.
+    """
+    values: dict[str, Any] = {}
+    for text in engine or ():
+        name, equals, value = text.partition("=")
+        if not (equals and name.isidentifier()):
+            raise typer.BadParameter(f"{text!r} is no NAME=VALUE", param_hint="'--engine'")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = {"True": True, "False": False, "None": None}.get(value, value)
+    if values and backend != "vllm":
+        raise typer.BadParameter("these options are for --backend vllm", param_hint="'--engine'")
+    return Running(backend, values)
+
+
 def load_encoder(
     model: str | None,
     preset: str | Preset = "serving",
     think: Think = "full",
     revision: str | None = None,
     batch_size: int = 32,
+    run: Running | None = None,
 ) -> UmeR1Encoder | SentenceTransformerEncoder:
     """Returns the encoder of a model; of one called ``st:…`` a ``SentenceTransformerEncoder``.
 
@@ -39,23 +76,31 @@ def load_encoder(
     from ume_r1_rag.checkpoints import DEFAULT_MODEL, ST_PREFIX, resolve_model
     from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
 
+    run = run or Running()
     if sys.stderr.isatty():
         typer.echo(f"loading {model or os.environ.get('UME_R1_MODEL') or DEFAULT_MODEL} …", err=True)
     # A wrong name should be known before torch is imported, which takes seconds.
     checkpoint = resolve_model(model, revision)
     quiet()
     if checkpoint.name.startswith(ST_PREFIX):
-        _refuse_settings(checkpoint.name, preset, think)
+        _refuse_settings(checkpoint.name, preset, think, run.backend)
         return SentenceTransformerEncoder(
             checkpoint.name, revision=checkpoint.revision, batch_size=batch_size
         )
     return UmeR1Encoder(
-        checkpoint.name, preset=preset, think=think, revision=checkpoint.revision, batch_size=batch_size
+        checkpoint.name,
+        backend=run.backend,
+        preset=preset,
+        think=think,
+        revision=checkpoint.revision,
+        batch_size=batch_size,
+        vllm=run.engine if run.backend == "vllm" else None,
     )
 
 
-def _refuse_settings(name: str, preset: str | Preset, think: Think) -> None:
-    for option, value, default in (("--preset", preset, "serving"), ("--think", think, "full")):
+def _refuse_settings(name: str, preset: str | Preset, think: Think, backend: str) -> None:
+    given = (("--preset", preset, "serving"), ("--think", think, "full"), ("--backend", backend, "auto"))
+    for option, value, default in given:
         if value != default:
             raise ConfigError(f"{option} {value} means nothing to {name}, which has no such setting")
 
@@ -66,7 +111,8 @@ def mode_for(mode: Mode | None, encoder: Encoder) -> Mode:
 
 
 def quiet() -> None:
-    """Switches off transformers' bar for loading weights, which would stay on the terminal and in logs."""
+    """Switches off transformers' bar for loading weights and what vLLM says of itself, all but errors."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     with suppress(ImportError):
         from transformers.utils import logging
 
@@ -79,6 +125,7 @@ def encoder_for(
     think: Think | None,
     preset: str | None = None,
     batch_size: int = 32,
+    run: Running | None = None,
 ) -> UmeR1Encoder | SentenceTransformerEncoder:
     """Returns the encoder with which a collection can be asked, and added to.
 
@@ -107,7 +154,7 @@ def encoder_for(
     # Only our own encoders have presets; without one there is nothing to take over.
     if preset is None and not foreign and "preset" in fingerprint:
         protocol = load_preset(fingerprint["preset"])
-    return load_encoder(name, protocol, budget, revision, batch_size)
+    return load_encoder(name, protocol, budget, revision, batch_size, run)
 
 
 @contextmanager

@@ -22,6 +22,9 @@ Kind = Literal["page", "image", "clip", "product", "edit", "answer"]
 PresetName = Literal["serving", "paper", "mteb"]
 """The protocols by name; likewise ``template.PRESETS``."""
 
+BackendName = Literal["auto", "transformers", "vllm"]
+"""What can run a model."""
+
 ModelOption = Annotated[
     str | None,
     typer.Option(
@@ -111,6 +114,20 @@ CacheOption = Annotated[
         file_okay=False,
         envvar="UME_R1_CACHE",
         help="Keep what is encoded in this folder, and take from there what was encoded before.",
+        show_default=False,
+    ),
+]
+BackendOption = Annotated[
+    BackendName,
+    typer.Option("--backend", envvar="UME_R1_BACKEND", help="What runs the model; auto is transformers."),
+]
+EngineOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine",
+        metavar="NAME=VALUE",
+        help="How vLLM runs, e.g. way=two-pass, gpu_memory_utilization=0.5, tensor_parallel_size=2, or any "
+        "of its engine arguments. May be repeated.",
         show_default=False,
     ),
 ]

@@ -11,8 +11,10 @@ import typer
 
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BackendOption,
     BatchOption,
     CollectionOption,
+    EngineOption,
     PathOption,
     PresetOption,
     StorageOption,
@@ -70,6 +72,8 @@ def reindex(
     think: ThinkOption = None,
     preset: PresetOption = "serving",
     batch_size: BatchOption = 16,
+    backend: BackendOption = "auto",
+    engine: EngineOption = None,
     storage: StorageOption = None,
     store_reasoning: Annotated[
         bool | None,
@@ -118,14 +122,14 @@ def reindex(
             _roll_back(index) if rollback else _drop(index, yes)
         return
     from ume_r1_rag.cli.interrupt import Interrupt
-    from ume_r1_rag.cli.model import encoder_for, load_encoder
+    from ume_r1_rag.cli.model import encoder_for, load_encoder, running
     from ume_r1_rag.ingest import read_questions, swap
     from ume_r1_rag.ingest import reindex as build
 
     kept, thinking = storage_of(storage), budget(think) or "full"
     questions = list(read_questions(queries)) if queries is not None else []
     with open_index(path, url, collection) as index:
-        encoder = load_encoder(to, preset, thinking, batch_size=batch_size)
+        encoder = load_encoder(to, preset, thinking, batch_size=batch_size, run=running(backend, engine))
         _refuse_the_same(index, encoder.fingerprint, anew=kept is not None or store_reasoning is not None)
         try:
             with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:

@@ -11,8 +11,10 @@ import typer
 
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BackendOption,
     CacheOption,
     CollectionOption,
+    EngineOption,
     IndexModelOption,
     JsonOption,
     Kind,
@@ -128,6 +130,8 @@ def search(
         typer.Option("--html", metavar="FILE", dir_okay=False, help="Also write a page with pictures."),
     ] = None,
     cache: CacheOption = None,
+    backend: BackendOption = "auto",
+    engine: EngineOption = None,
     model: IndexModelOption = None,
     path: PathOption = None,
     url: UrlOption = None,
@@ -174,9 +178,9 @@ def search(
     with open_index(path, url, collection, tenant) as index, ExitStack() as stack:
         encoder, name = None, str(index.fingerprint.get("model", "-"))
         if needs_model:
-            from ume_r1_rag.cli.model import cached, encoder_for
+            from ume_r1_rag.cli.model import cached, encoder_for, running
 
-            loaded = encoder_for(index.fingerprint, model, thinking)
+            loaded = encoder_for(index.fingerprint, model, thinking, run=running(backend, engine))
             encoder, name = stack.enter_context(cached(loaded, cache, tenant)), loaded.model
         retriever = Retriever(encoder, index)
         if lazy_gen and encoder is not None:

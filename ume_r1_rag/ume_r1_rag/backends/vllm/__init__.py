@@ -1,1 +1,1 @@
-"""The vLLM backend: ``backend`` runs requests, ``engine`` drives vLLM, ``states`` is what touches its inside."""
+"""The vLLM backend: ``backend`` runs requests, ``engine`` drives vLLM, ``states`` touches its inside."""

@@ -20,6 +20,7 @@ from ume_r1_rag.backends.base import Outcome, Request
 from ume_r1_rag.backends.batching import BatchLimits
 from ume_r1_rag.backends.loading import choose_dtype, end_ids, load_processor
 from ume_r1_rag.backends.threads import outcomes_of_thread
+from ume_r1_rag.backends.vllm import check
 from ume_r1_rag.backends.vllm.completion import Completion
 from ume_r1_rag.backends.vllm.norm import FinalNorm
 from ume_r1_rag.backends.vllm.options import VllmOptions
@@ -133,9 +134,57 @@ class VllmBackend:
             self._way = None
 
     def _start(self) -> WayOfRunning:
-        if self.options.way == "two-pass" or self.options.quantized_cache:
+        if self.options.way != "auto":
+            return self.two_pass() if self.options.way == "two-pass" else self.one_engine()
+        if self.options.quantized_cache:
+            logger.warning(
+                "vLLM in two passes, which holds the weights twice: kv_cache_dtype=%s leaves no room for "
+                "hidden states",
+                self.options.kv_cache_dtype,
+            )
             return self.two_pass()
-        return self.one_engine()
+        return self._checked()
+
+    def _checked(self) -> WayOfRunning:
+        """Returns the one-engine way if the self-check allows it, now or earlier, else two passes."""
+        given = check.conditions(self.path, self.options, self.dtype, arguments.device_name())
+        verdict = check.recall(given)
+        way: WayOfRunning | None = None
+        if verdict is None:
+            verdict, way = self.self_check()
+            check.keep(given, verdict)
+        if verdict.agreed:
+            return way or self.one_engine()
+        logger.warning(
+            "vLLM in two passes, which holds the weights twice: the self-check of one engine did not pass on "
+            "this machine (%s). `ume-r1 verify` shows more; please report it",
+            verdict.why,
+        )
+        return self.two_pass()
+
+    def self_check(self) -> tuple[check.Verdict, OneEngine | None]:
+        """Runs the built-in inputs both ways; returns the verdict, and the one engine if it may be kept."""
+        requests = check.check_requests(self.prompt_tokenizer)
+        logger.info("checking one engine against two passes on this machine, once")
+        # Never both at a time: they may share one GPU.
+        stock = self.two_pass(stock=True)
+        try:
+            expected = list(run_tasks(self, stock, requests, threading.Event()))
+        finally:
+            stock.close()
+        try:
+            one = self.one_engine()
+        except ConfigError as error:
+            return check.Verdict(False, None, str(error)), None
+        try:
+            verdict = check.compare(run_tasks(self, one, requests, threading.Event()), expected)
+        except BaseException:
+            one.close()
+            raise
+        if verdict.agreed:
+            return verdict, one
+        one.close()
+        return verdict, None
 
     def one_engine(self, share: float = 1.0) -> OneEngine:
         """Returns the one-engine way on this model, started; on a share of the memory."""

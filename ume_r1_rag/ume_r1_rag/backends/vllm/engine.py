@@ -1,4 +1,4 @@
-"""One vLLM engine behind two calls: in this process on a thread, or in vLLM's own processes on an event loop."""
+"""One vLLM engine behind three calls: on a thread of this process, or in processes of vLLM's own."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class Engine(Protocol):
 def died(error: BaseException) -> BackendError:
     """Returns what to say of an engine that cannot go on."""
     return BackendError(
-        f"the vLLM engine died ({type(error).__name__}: {error}). vLLM's log above says why. What was finished "
-        "is kept; make a new encoder to go on, with less gpu_memory_utilization or max_num_seqs if memory "
-        "ran out"
+        f"the vLLM engine died ({type(error).__name__}: {error}). vLLM's log above says why. What was "
+        "finished is kept; make a new encoder to go on, with less gpu_memory_utilization or max_num_seqs if "
+        "memory ran out"
     )
 
 
@@ -71,7 +71,7 @@ def refused(error: BaseException) -> UmeR1Error:
 
 
 class InProcessEngine:
-    """An engine in this process, stepped by a thread of ours: no start-up of processes, nothing serialised."""
+    """An engine in this process, stepped by a thread of ours: nothing is started, nothing serialised."""
 
     def __init__(self, arguments: dict[str, Any], awaiting: Callable[[], bool]) -> None:
         """Starts the engine.
@@ -149,7 +149,8 @@ class InProcessEngine:
         try:
             with _STEP:
                 outputs = self._engine.step()
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the engine's state is unknown
+        except Exception as error:
+            # Whatever it is, the engine's state is unknown.
             self._error = died(error)
             logger.exception("the vLLM engine died")
             jobs, self._jobs = list(self._jobs.values()), {}
@@ -169,7 +170,7 @@ class InProcessEngine:
 
 
 class AsyncEngine:
-    """An engine in processes of vLLM's, which is how it serves: it batches, balances and overlaps by itself."""
+    """An engine in processes of vLLM's own, which is how it serves: model and preparation overlap."""
 
     def __init__(self, arguments: dict[str, Any], pools: bool) -> None:
         """Starts the engine.

@@ -75,9 +75,9 @@ class VllmOptions:
     @classmethod
     def of(cls, values: VllmOptions | Mapping[str, Any] | None) -> VllmOptions:
         """Returns options from a mapping; names that are none of ours are ``extra``."""
-        if isinstance(values, cls):
+        if isinstance(values, VllmOptions):
             return values
-        given = dict(values or {})
+        given: dict[str, Any] = {} if values is None else dict(values)
         names = {one.name for one in fields(cls)}
         known = {name: value for name, value in given.items() if name in names}
         other = {name: value for name, value in given.items() if name not in names}

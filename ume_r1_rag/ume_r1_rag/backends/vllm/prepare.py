@@ -87,7 +87,7 @@ def prepare(request: Request, tokens: PromptTokenizer, visual: VisualProcessor, 
     length = (found.disc_at + 1 if only_disc else found.fed) + max(decodes, 1)
     if length > max_length:
         raise InputError(
-            f"{length - max(decodes, 1)} tokens and up to {decodes} new ones exceed the model's {max_length}: "
-            "shorten the text, or lower the pixel budget or max_new_tokens"
+            f"{length - max(decodes, 1)} tokens and up to {decodes} new ones exceed the model's "
+            f"{max_length}: shorten the text, or lower the pixel budget or max_new_tokens"
         )
     return found

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from ume_r1_rag.backends.base import Result
 from ume_r1_rag.backends.vllm.completion import Completion
 from ume_r1_rag.backends.vllm.engine import AsyncEngine, Engine, InProcessEngine, Job
@@ -22,6 +20,7 @@ from ume_r1_rag.pooling import last_index
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
     import numpy.typing as npt
 
     from ume_r1_rag.backends.vllm.norm import FinalNorm

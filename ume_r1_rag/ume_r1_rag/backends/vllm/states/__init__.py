@@ -12,7 +12,7 @@ ARCHITECTURE = "UmeR1ForConditionalGeneration"
 
 
 def register() -> None:
-    """Adds our model to vLLM's registry; vLLM calls it in each of its processes (``vllm.general_plugins``)."""
+    """Adds our model to vLLM's registry; vLLM calls it in each process (``vllm.general_plugins``)."""
     from vllm import ModelRegistry
 
     # By name, so that nothing of the model is imported where it is not used.

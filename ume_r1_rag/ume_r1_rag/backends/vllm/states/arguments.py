@@ -79,6 +79,8 @@ def common(
         ConfigError: an option cannot be had on this machine.
     """
     _deterministic(options)
+    # vLLM reports what it runs to its makers unless it is told not to.
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     limits = (visual.image_limits, visual.frame_limits)
     arguments: dict[str, Any] = {
         "model": str(path),
@@ -88,7 +90,7 @@ def common(
         "seed": 0,
         "disable_log_stats": True,
         "enable_prefix_caching": True,
-        # Images come in their final size, which these must let pass; vLLM also plans its memory by the largest.
+        # Images come in their final size, which this lets pass; vLLM plans its memory by the largest.
         "mm_processor_kwargs": {
             "size": {
                 "shortest_edge": min(one.min_pixels for one in limits),

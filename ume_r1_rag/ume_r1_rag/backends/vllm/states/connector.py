@@ -78,7 +78,7 @@ class MarkerStatesConnector(ExampleHiddenStatesConnector):  # type: ignore[misc]
     """Sends the marker rows of each finished request to the address in its configuration."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Reads the configuration: ``address``, ``disc_id`` and ``gen_id`` in ``kv_connector_extra_config``."""
+        """Reads ``address``, ``disc_id`` and ``gen_id`` of ``kv_connector_extra_config``."""
         super().__init__(*args, **kwargs)
         get = self._kv_transfer_config.get_from_extra_config
         self._address: str = get("address", "")

@@ -1,4 +1,4 @@
-"""Qwen2-VL as vLLM has it, with the interface by which hidden states are asked for, and transformers' positions."""
+"""vLLM's Qwen2-VL with the interface by which hidden states are asked for, and transformers' positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How marker rows come from vLLM's workers to the client: a ZeroMQ socket in a folder of this user's alone."""
+"""How marker rows come from vLLM's workers to the client: a ZeroMQ socket in a folder of this user's."""
 
 from __future__ import annotations
 
