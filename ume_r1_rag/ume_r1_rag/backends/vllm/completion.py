@@ -20,6 +20,7 @@ class Completion:
         tokens: decoded so far, the end token dropped.
         decoded: how many were decoded, the end token included.
         finish: why it ended; None while it has not.
+        cached: tokens of the prompt that vLLM found in its prefix cache.
     """
 
     def __init__(self, sampling: Sampling, end_ids: Collection[int]) -> None:
@@ -28,6 +29,7 @@ class Completion:
         self.tokens: list[int] = []
         self.decoded = 0
         self.finish: FinishReason | None = None
+        self.cached = 0
 
     def take(self, output: Any) -> bool:
         """Takes one of vLLM's outputs, which holds what is new; returns whether vLLM must be stopped.
@@ -37,6 +39,7 @@ class Completion:
         """
         if self.finish is not None:
             return False
+        self.cached = max(self.cached, output.num_cached_tokens or 0)
         piece, cap = output.outputs[0], self._sampling.max_new_tokens
         if cap == 0:
             # The one token that vLLM decodes in any case.

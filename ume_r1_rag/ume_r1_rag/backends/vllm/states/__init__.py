@@ -10,6 +10,9 @@ from __future__ import annotations
 ARCHITECTURE = "UmeR1ForConditionalGeneration"
 """Our model's name in vLLM's registry. It is asked for by name, so no other model changes."""
 
+PARAMS = "ume_r1"
+"""The key of our settings in a request's ``kv_transfer_params``."""
+
 
 def register() -> None:
     """Adds our model to vLLM's registry; vLLM calls it in each process (``vllm.general_plugins``)."""

@@ -6,8 +6,7 @@ import os
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from ume_r1_rag.backends.vllm.states import ARCHITECTURE, register
-from ume_r1_rag.backends.vllm.states.connector import PARAMS
+from ume_r1_rag.backends.vllm.states import ARCHITECTURE, PARAMS, register
 from ume_r1_rag.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -20,14 +20,12 @@ from vllm.distributed.kv_transfer.kv_connector.v1.example_hidden_states_connecto
     extract_from_kv_cache,
 )
 
+from ume_r1_rag.backends.vllm.states import PARAMS
 from ume_r1_rag.backends.vllm.states.receiver import connect
 from ume_r1_rag.pooling import last_index
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-PARAMS = "ume_r1"
-"""The key of our settings in a request's ``kv_transfer_params``."""
 
 
 @dataclass
