@@ -8,7 +8,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ume_r1_rag.cli import bench, doctor, download, embed, enrich, index, info, reindex, search, train, world
+from ume_r1_rag.cli import (
+    bench,
+    doctor,
+    download,
+    embed,
+    enrich,
+    index,
+    info,
+    reindex,
+    search,
+    train,
+    verify,
+    world,
+)
 from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.errors import UmeR1Error
 
@@ -90,6 +103,7 @@ app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
 app.command("info", epilog=info.EXAMPLES)(info.info)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("download", epilog=download.EXAMPLES)(download.download)
+app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 _group("world", "Make the world that nano is trained on.").command("make", epilog=world.EXAMPLES)(world.make)
 _group("train", "Train UME-R1-shaped models.").command("sft", epilog=train.EXAMPLES)(train.sft)
 _bench = _group("bench", "Measure a model, or the index.")

@@ -21,6 +21,11 @@ _STEP = threading.Lock()
 """vLLM keeps what belongs to a forward in module variables: engines in one process take turns."""
 
 
+_ALIVE: dict[int, bool] = {}
+"""Engines in this process, and whether each hands out states. One that does must be alone: of the connector
+that carries them, vLLM has one per process, and every engine there would use it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One prompt on its way through an engine.
@@ -73,16 +78,21 @@ def refused(error: BaseException) -> UmeR1Error:
 class InProcessEngine:
     """An engine in this process, stepped by a thread of ours: nothing is started, nothing serialised."""
 
-    def __init__(self, arguments: dict[str, Any], awaiting: Callable[[], bool]) -> None:
+    def __init__(self, arguments: dict[str, Any], awaiting: Callable[[], bool] | None = None) -> None:
         """Starts the engine.
 
         Args:
             arguments: of vLLM's ``EngineArgs``.
-            awaiting: whether states are missing that another step would send.
+            awaiting: whether states are missing that another step would send; None if it sends none.
 
         Raises:
-            ConfigError: vLLM cannot start with them.
+            ConfigError: vLLM cannot start with them, or there is another engine in this process.
         """
+        if any(_ALIVE.values()) or (awaiting is not None and _ALIVE):
+            raise ConfigError(
+                "another encoder runs vLLM in this process, which cannot hold two of them: close it first, "
+                "or pass in_process=False to one"
+            )
         # Read by vLLM when it plans the worker, too, not only where an argument says so.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         from vllm import EngineArgs
@@ -90,7 +100,8 @@ class InProcessEngine:
 
         with _starting(), _STEP:
             self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**arguments))
-        self._awaiting = awaiting
+        _ALIVE[id(self)] = awaiting is not None
+        self._awaiting = awaiting or (lambda: False)
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._jobs: dict[str, Job] = {}
         self._error: BackendError | None = None
@@ -113,6 +124,7 @@ class InProcessEngine:
             with _STEP, contextlib.suppress(Exception):
                 self._engine.engine_core.shutdown()
         self._engine = None
+        _ALIVE.pop(id(self), None)
 
     def _add(self, job: Job) -> None:
         if self._error is not None:

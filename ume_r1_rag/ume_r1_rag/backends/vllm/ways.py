@@ -339,7 +339,7 @@ class TwoPass:
 
     def _engine(self, arguments: dict[str, Any], pools: bool) -> Engine:
         if self._in_process:
-            return InProcessEngine(arguments, lambda: False)
+            return InProcessEngine(arguments)
         return AsyncEngine(arguments, pools)
 
     def _take(self, task: Task, output: Any) -> None:
