@@ -10,6 +10,7 @@ ARGS ?=
 
 BIN := .venv/bin
 STAMP := .venv/.made
+VLLM_STAMP := .venv/.made-vllm
 PYTEST = HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=$(THREADS) $(BIN)/pytest --durations=20
 
 .DEFAULT_GOAL := help
@@ -29,6 +30,11 @@ $(STAMP): constraints.txt pyproject.toml scripts/make_env.py scripts/torchvision
 	@$(PYTHON) scripts/make_env.py --torch $(TORCH)
 	@touch $@
 
+# The tests try every backend; nothing else needs this one.
+$(VLLM_STAMP): $(STAMP) constraints-vllm.txt
+	@$(PYTHON) scripts/make_env.py --vllm
+	@touch $@
+
 ifneq ($(TORCH),auto)
 $(STAMP): FORCE
 endif
@@ -37,7 +43,7 @@ FORCE:
 demo: env
 	$(BIN)/python -m ume_r1_bench.demo $(ARGS)
 
-test: env
+test: $(VLLM_STAMP)
 	$(PYTEST) $(ARGS)
 
 lint: env
@@ -47,5 +53,5 @@ lint: env
 	$(BIN)/mypy scripts
 	$(BIN)/lint-imports
 
-check: lint
+check: lint $(VLLM_STAMP)
 	$(PYTEST) -m slow $(ARGS)

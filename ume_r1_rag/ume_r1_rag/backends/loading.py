@@ -75,3 +75,11 @@ def load_model(path: Path | str, device: str, dtype: str) -> Any:
         return model.to(device).eval()
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device={device!r} cannot take the model: {error}") from error
+
+
+def end_ids(config: Any, tokenizer: Any) -> list[int]:
+    """Returns the tokens that end a completion: those of a generation config, and the chat's own."""
+    own = config.eos_token_id
+    ids = set(own if isinstance(own, list) else [] if own is None else [own])
+    ids.add(tokenizer.convert_tokens_to_ids("<|im_end|>"))
+    return sorted(ids)

@@ -21,7 +21,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from ume_r1_rag.backends.base import FinishReason, Outcome, Request, Result
 from ume_r1_rag.backends.batching import BatchLimits, batches, windows
 from ume_r1_rag.backends.decoding import RowNoise, RowStop
-from ume_r1_rag.backends.loading import best_device, choose_dtype, load_model, load_processor
+from ume_r1_rag.backends.loading import best_device, choose_dtype, end_ids, load_model, load_processor
 from ume_r1_rag.backends.sharing import SharedBatches
 from ume_r1_rag.errors import BackendError, InputError, UmeR1Error
 from ume_r1_rag.pooling import disc_index, gen_index, last_index
@@ -131,7 +131,7 @@ class TransformersBackend:
         self.dimension: int = text_config.hidden_size
         self.max_length: int = text_config.max_position_embeddings
         self._limits = limits or BatchLimits()
-        self._end_ids = _end_ids(self.model.generation_config, self.processor.tokenizer)
+        self._end_ids = end_ids(self.model.generation_config, self.processor.tokenizer)
         self.max_image_pixels = self.visual.image_limits.max_pixels
         self.protocol: Mapping[str, Any] = {
             "prompt": self.prompt_tokenizer.signature,
@@ -378,13 +378,6 @@ class TransformersBackend:
             inputs["pixel_values_videos"] = torch.cat([p.pixels for p in videos]).to(dtype)
             inputs["video_grid_thw"] = torch.cat([p.grid for p in videos])
         return {name: tensor.to(self.device) for name, tensor in inputs.items()}
-
-
-def _end_ids(config: GenerationConfig, tokenizer: Any) -> list[int]:
-    own = config.eos_token_id
-    ids = set(own if isinstance(own, list) else [] if own is None else [own])
-    ids.add(tokenizer.convert_tokens_to_ids("<|im_end|>"))
-    return sorted(ids)
 
 
 def _out_of_memory(error: BaseException) -> bool:

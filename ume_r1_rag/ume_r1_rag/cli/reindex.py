@@ -11,8 +11,10 @@ import typer
 
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BackendOption,
     BatchOption,
     CollectionOption,
+    EngineOption,
     GrpcOption,
     PathOption,
     PresetOption,
@@ -71,6 +73,8 @@ def reindex(
     think: ThinkOption = None,
     preset: PresetOption = "serving",
     batch_size: BatchOption = 16,
+    backend: BackendOption = "auto",
+    engine: EngineOption = None,
     storage: StorageOption = None,
     store_reasoning: Annotated[
         bool | None,
@@ -121,7 +125,7 @@ def reindex(
             _roll_back(index) if rollback else _drop(index, yes)
         return
     from ume_r1_rag.cli.interrupt import Interrupt
-    from ume_r1_rag.cli.model import encoder_for, load_encoder
+    from ume_r1_rag.cli.model import encoder_for, load_encoder, running
     from ume_r1_rag.cli.search_input import questions as read
     from ume_r1_rag.ingest import reindex as build
     from ume_r1_rag.ingest import swap
@@ -129,7 +133,7 @@ def reindex(
     kept, thinking = storage_of(storage), budget(think) or "full"
     questions = read(queries) if queries is not None else []
     with open_index(address) as index:
-        encoder = load_encoder(to, preset, thinking, batch_size=batch_size)
+        encoder = load_encoder(to, preset, thinking, batch_size=batch_size, run=running(backend, engine))
         _refuse_the_same(index, encoder.fingerprint, anew=kept is not None or store_reasoning is not None)
         try:
             with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:

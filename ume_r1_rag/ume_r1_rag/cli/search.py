@@ -12,9 +12,11 @@ import typer
 from ume_r1_rag.cli.filter import FilterOption, check_filter, filters
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BackendOption,
     BaseUrlOption,
     CacheOption,
     CollectionOption,
+    EngineOption,
     GrpcOption,
     IndexModelOption,
     JsonOption,
@@ -134,6 +136,8 @@ def search(
         typer.Option("--html", metavar="FILE", dir_okay=False, help="Also write a page with pictures."),
     ] = None,
     cache: CacheOption = None,
+    backend: BackendOption = "auto",
+    engine: EngineOption = None,
     model: IndexModelOption = None,
     base_url: BaseUrlOption = None,
     path: PathOption = None,
@@ -184,9 +188,10 @@ def search(
         check_filter(index, where)
         encoder, name = None, str(index.fingerprint.get("model", "-"))
         if needs_model:
-            from ume_r1_rag.cli.model import cached, encoder_for
+            from ume_r1_rag.cli.model import cached, encoder_for, running
 
-            loaded = encoder_for(index.fingerprint, model, thinking, base_url=base_url)
+            how = running(backend, engine, base_url)
+            loaded = encoder_for(index.fingerprint, model, thinking, run=how)
             encoder, name = stack.enter_context(cached(loaded, cache, tenant)), loaded.model
         retriever = Retriever(encoder, index)
         if lazy_gen and encoder is not None:

@@ -15,7 +15,9 @@ import typer
 
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
+    BackendOption,
     CollectionOption,
+    EngineOption,
     PresetName,
     TenantOption,
     ThinkOption,
@@ -79,6 +81,8 @@ def serve(
             "--preset", envvar="UME_R1_PRESET", help="Protocol. Default: the collection's, else serving."
         ),
     ] = None,
+    backend: BackendOption = "auto",
+    engine: EngineOption = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Inputs in one batch.")] = 32,
     queue: Annotated[
         int,
@@ -106,10 +110,10 @@ def serve(
         )
     if index is not None and url is not None:
         raise typer.BadParameter("--index and --url are each a place: give one of them")
-    thinking = budget(think)
-    from ume_r1_rag.cli.model import encoder_for, load_encoder, needs
+    from ume_r1_rag.cli.model import encoder_for, load_encoder, needs, running
     from ume_r1_rag.cli.store import Address, open_index
 
+    thinking, how = budget(think), running(backend, engine)
     with needs("serve"), ExitStack() as stack, _bound(host, port) as listener:
         import uvicorn
 
@@ -124,13 +128,11 @@ def serve(
         retriever: Any = None
         if index is not None or url is not None or search:
             found = stack.enter_context(open_index(Address(index, url, collection, tenant)))
-            encoder = encoder_for(
-                found.fingerprint, model, thinking, preset, batch_size, media_limits=limits.media
-            )
+            encoder = encoder_for(found.fingerprint, model, thinking, preset, batch_size, how, limits.media)
             retriever = Retriever(encoder, found)
         else:
             encoder = load_encoder(
-                model, preset or "serving", thinking or "full", None, batch_size, limits.media
+                model, preset or "serving", thinking or "full", None, batch_size, how, limits.media
             )
         stack.callback(encoder.close)
         app = create_app(

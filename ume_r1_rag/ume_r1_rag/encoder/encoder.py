@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -38,6 +38,7 @@ from ume_r1_rag.types import (
 )
 
 if TYPE_CHECKING:
+    from ume_r1_rag.backends.vllm.options import VllmOptions
     from ume_r1_rag.media.fetch import Fetcher
     from ume_r1_rag.media.limits import MediaLimits
 
@@ -86,7 +87,7 @@ class UmeR1Encoder:
         *,
         base_url: str | None = None,
         api_key: str | None = None,
-        backend: Literal["auto", "transformers"] = "auto",
+        backend: Literal["auto", "transformers", "vllm"] = "auto",
         device: str | None = None,
         dtype: str = "auto",
         preset: str | Preset = "serving",
@@ -96,6 +97,7 @@ class UmeR1Encoder:
         batch_size: int = 32,
         fetcher: Fetcher | None = None,
         media_limits: MediaLimits | None = None,
+        vllm: VllmOptions | Mapping[str, Any] | None = None,
     ) -> None:
         """Loads a model.
 
@@ -104,16 +106,18 @@ class UmeR1Encoder:
             base_url: address of an ``ume-r1 serve``; then this is a ``RemoteEncoder``, and takes ``model``,
                 ``api_key`` and ``think`` alone.
             api_key: of that server.
-            backend: ``"transformers"``, or ``"auto"`` for the best one installed.
+            backend: ``"transformers"`` (which is what ``"auto"`` takes) or ``"vllm"``.
             device: e.g. ``"cuda:1"``; default CUDA, then MPS, then CPU.
             dtype: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
             preset: ``"serving"``, ``"paper"``, ``"mteb"`` or one of your own.
             think: default think budget of gen: ``"full"``, ``"none"`` or a number of tokens.
             max_new_tokens: cap on one generation; default the preset's.
             revision: hub revision; default the pinned one.
-            batch_size: most inputs in one batch.
+            batch_size: most inputs in one batch; vLLM makes its batches itself.
             fetcher: how remote URLs are had; default refuses them.
             media_limits: which pictures and videos are refused; default only what could fill the memory.
+            vllm: how vLLM is to run: ``VllmOptions``, or a mapping of its fields and any of vLLM's engine
+                arguments; only with ``backend="vllm"``.
 
         Raises:
             CheckpointError: the model is absent or unusable.
@@ -121,8 +125,10 @@ class UmeR1Encoder:
             ConfigError: an option cannot work.
             MissingExtra: the backend is not installed.
         """
-        if backend not in ("auto", "transformers"):
-            raise ConfigError(f'backend={backend!r} is unknown: use "auto" or "transformers"')
+        if backend not in ("auto", "transformers", "vllm"):
+            raise ConfigError(f'backend={backend!r} is unknown: use "auto", "transformers" or "vllm"')
+        if vllm is not None and backend != "vllm":
+            raise ConfigError(f'vllm={vllm!r} with backend={backend!r}: these options are for backend="vllm"')
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size} must be at least 1")
         chosen = get_preset(preset)
@@ -137,7 +143,11 @@ class UmeR1Encoder:
             raise CheckpointError(f"{checkpoint.name} is not UME-R1: use SentenceTransformerEncoder")
         self.model, self.revision, self.model_path = checkpoint.name, checkpoint.revision, checkpoint.path
         self._fetcher, self._media_limits = fetcher, media_limits
-        self.backend: Backend = _transformers(self.model_path, chosen, device, dtype, batch_size)
+        self.backend: Backend = (
+            _vllm(self.model_path, chosen, device, dtype, vllm)
+            if backend == "vllm"
+            else _transformers(self.model_path, chosen, device, dtype, batch_size)
+        )
         self._weights = weights_digest(self.model_path)
 
     @property
@@ -425,6 +435,31 @@ def _transformers(path: Path, preset: Preset, device: str | None, dtype: str, ba
             "`ume-r1 doctor` shows the versions; pip install -U 'ume-r1-rag[transformers]'"
         ) from error
     return TransformersBackend(path, preset, device, dtype, BatchLimits(requests=batch_size))
+
+
+def _vllm(
+    path: Path,
+    preset: Preset,
+    device: str | None,
+    dtype: str,
+    options: VllmOptions | Mapping[str, Any] | None,
+) -> Backend:
+    try:
+        from ume_r1_rag.backends.vllm.backend import VllmBackend
+        from ume_r1_rag.backends.vllm.states import arguments
+
+        arguments.device_type()
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"the vllm backend needs {error.name}: pip install 'ume-r1-rag[vllm]', on a GPU in an "
+            "environment of its own"
+        ) from error
+    except ImportError as error:
+        raise BackendError(
+            f"the vllm backend cannot be imported: {error}. `ume-r1 doctor` shows the versions; docs/vllm.md "
+            "says which were tried"
+        ) from error
+    return VllmBackend(path, preset, device, dtype, options=options)
 
 
 def _progress(total: int, show: bool | None) -> Any:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ume_r1_rag.template.presets import PixelLimits, Preset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    import numpy as np
+    import numpy.typing as npt
     import torch
     from PIL.Image import Image
 
@@ -77,9 +79,52 @@ class VisualProcessor:
         )
         return self._patches(out["pixel_values_videos"], out["video_grid_thw"], self._video.merge_size)
 
+    def resized_images(self, images: Sequence[Image]) -> tuple[list[npt.NDArray[np.uint8]], tuple[int, ...]]:
+        """Returns ``(height, width, 3)`` RGB as ``images`` cuts it up, and the tokens of each image.
+
+        For an engine that cuts by itself: what has its final size already is not resized again.
+        """
+        out = self._image(
+            images=list(images),
+            size=_size(self.image_limits),
+            do_rescale=False,
+            do_normalize=False,
+            return_tensors="pt",
+        )
+        patches = self._patches(out["pixel_values"], out["image_grid_thw"], self._image.merge_size)
+        return [frames[0] for frames in _uncut(patches, self._image)], patches.tokens
+
+    def resized_video(self, frames: Sequence[Image]) -> tuple[npt.NDArray[np.uint8], int]:
+        """Returns ``(frames, height, width, 3)`` RGB as ``video`` cuts it up, and its tokens."""
+        out = self._video(
+            videos=[list(frames)],
+            size=_size(self.frame_limits),
+            do_sample_frames=False,
+            cap_pixels_per_frame=False,
+            do_rescale=False,
+            do_normalize=False,
+            return_tensors="pt",
+        )
+        patches = self._patches(out["pixel_values_videos"], out["video_grid_thw"], self._video.merge_size)
+        # An odd last frame was doubled to fill its pair.
+        return next(_uncut(patches, self._video))[: len(frames)], patches.tokens[0]
+
     @staticmethod
     def _patches(pixels: torch.Tensor, grid: torch.Tensor, merge: int) -> Patches:
         return Patches(pixels, grid, tuple(int(n) for n in grid.prod(-1) // merge**2))
+
+
+def _uncut(patches: Patches, processor: Any) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yields ``(frames, height, width, 3)`` of each visual, out of patches that were not normalised."""
+    side, merge, pair = processor.patch_size, processor.merge_size, processor.temporal_patch_size
+    sizes = patches.grid.prod(-1).tolist()
+    for one, (time, rows, columns) in zip(patches.pixels.split(sizes), patches.grid.tolist(), strict=True):
+        cut = one.reshape(time, rows // merge, columns // merge, merge, merge, 3, pair, side, side)
+        whole = cut.permute(0, 6, 1, 3, 7, 2, 4, 8, 5)
+        pixels: npt.NDArray[np.uint8] = (
+            whole.reshape(time * pair, rows * side, columns * side, 3).round().byte().numpy()
+        )
+        yield pixels
 
 
 def _limits(processor: Any) -> PixelLimits:

@@ -1,0 +1,1 @@
+"""The vLLM backend: ``backend`` runs requests, ``engine`` drives vLLM, ``states`` touches its inside."""

@@ -1,0 +1,271 @@
+"""One vLLM engine behind three calls: on a thread of this process, or in processes of vLLM's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ume_r1_rag.errors import BackendError, ConfigError, InputError, UmeR1Error
+
+logger = logging.getLogger(__name__)
+
+_STEP = threading.Lock()
+"""vLLM keeps what belongs to a forward in module variables: engines in one process take turns."""
+
+
+_ALIVE: dict[int, bool] = {}
+"""Engines in this process, and whether each hands out states. One that does must be alone: of the connector
+that carries them, vLLM has one per process, and every engine there would use it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One prompt on its way through an engine.
+
+    Attributes:
+        key: unique among all jobs of the engine.
+        prompt: token ids and visuals, as vLLM takes them.
+        params: its ``SamplingParams`` or ``PoolingParams``.
+        take: gets each of vLLM's outputs, on a thread of the engine.
+        fail: gets the error that befell the job, on a thread of the engine.
+    """
+
+    key: str
+    prompt: dict[str, Any]
+    params: Any
+    take: Callable[[Any], None]
+    fail: Callable[[UmeR1Error], None]
+
+
+class Engine(Protocol):
+    """Runs jobs, many at a time; every call may come from any thread."""
+
+    def start(self, job: Job) -> None:
+        """Sends a job off."""
+        ...
+
+    def abort(self, keys: list[str]) -> None:
+        """Ends jobs; nothing is heard of them any more."""
+        ...
+
+    def close(self) -> None:
+        """Frees the engine; jobs under way are dropped."""
+        ...
+
+
+def died(error: BaseException) -> BackendError:
+    """Returns what to say of an engine that cannot go on."""
+    return BackendError(
+        f"the vLLM engine died ({type(error).__name__}: {error}). vLLM's log above says why. What was "
+        "finished is kept; make a new encoder to go on, with less gpu_memory_utilization or max_num_seqs if "
+        "memory ran out"
+    )
+
+
+def refused(error: BaseException) -> UmeR1Error:
+    """Returns what to say of a single job that vLLM would not take."""
+    return InputError(f"vLLM refused the input: {error}")
+
+
+class InProcessEngine:
+    """An engine in this process, stepped by a thread of ours: nothing is started, nothing serialised."""
+
+    def __init__(self, arguments: dict[str, Any], awaiting: Callable[[], bool] | None = None) -> None:
+        """Starts the engine.
+
+        Args:
+            arguments: of vLLM's ``EngineArgs``.
+            awaiting: whether states are missing that another step would send; None if it sends none.
+
+        Raises:
+            ConfigError: vLLM cannot start with them, or there is another engine in this process.
+        """
+        if any(_ALIVE.values()) or (awaiting is not None and _ALIVE):
+            raise ConfigError(
+                "another encoder runs vLLM in this process, which cannot hold two of them: close it first, "
+                "or pass in_process=False to one"
+            )
+        # Read by vLLM when it plans the worker, too, not only where an argument says so.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        from vllm import EngineArgs
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        with _starting(), _STEP:
+            self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        _ALIVE[id(self)] = awaiting is not None
+        self._awaiting = awaiting or (lambda: False)
+        self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: dict[str, Job] = {}
+        self._error: BackendError | None = None
+        self._thread = threading.Thread(target=self._work, name="ume-r1-vllm", daemon=True)
+        self._thread.start()
+
+    def start(self, job: Job) -> None:
+        """Sends a job off."""
+        self._commands.put(lambda: self._add(job))
+
+    def abort(self, keys: list[str]) -> None:
+        """Ends jobs; nothing is heard of them any more."""
+        self._commands.put(lambda: self._drop(keys))
+
+    def close(self) -> None:
+        """Frees the engine; jobs under way are dropped."""
+        self._commands.put(None)
+        self._thread.join()
+        if self._engine is not None:
+            with _STEP, contextlib.suppress(Exception):
+                self._engine.engine_core.shutdown()
+        self._engine = None
+        _ALIVE.pop(id(self), None)
+
+    def _add(self, job: Job) -> None:
+        if self._error is not None:
+            job.fail(self._error)
+            return
+        try:
+            self._engine.add_request(job.key, job.prompt, job.params)
+        except Exception as error:  # noqa: BLE001 -- a bad input must not end the engine
+            job.fail(refused(error))
+        else:
+            self._jobs[job.key] = job
+
+    def _drop(self, keys: list[str]) -> None:
+        known = [key for key in keys if self._jobs.pop(key, None)]
+        if known and self._error is None:
+            self._engine.abort_request(known)
+
+    def _work(self) -> None:
+        while True:
+            idle = self._error is not None or not (self._jobs or self._awaiting())
+            while True:
+                try:
+                    command = self._commands.get(block=idle)
+                except queue.Empty:
+                    break
+                if command is None:
+                    return
+                command()
+                idle = False
+            if self._error is None:
+                self._step()
+
+    def _step(self) -> None:
+        try:
+            with _STEP:
+                outputs = self._engine.step()
+        except Exception as error:
+            # Whatever it is, the engine's state is unknown.
+            self._error = died(error)
+            logger.exception("the vLLM engine died")
+            jobs, self._jobs = list(self._jobs.values()), {}
+            for job in jobs:
+                job.fail(self._error)
+            return
+        if not outputs and not self._jobs:
+            # Only states are awaited, and they are on their way from another thread.
+            time.sleep(0.001)
+        for output in outputs:
+            job = self._jobs.get(output.request_id)  # type: ignore[assignment]
+            if job is None:
+                continue
+            if output.finished:
+                del self._jobs[job.key]
+            job.take(output)
+
+
+class AsyncEngine:
+    """An engine in processes of vLLM's own, which is how it serves: model and preparation overlap."""
+
+    def __init__(self, arguments: dict[str, Any], pools: bool) -> None:
+        """Starts the engine.
+
+        Args:
+            arguments: of vLLM's ``AsyncEngineArgs``.
+            pools: whether its jobs are ``PoolingParams``.
+
+        Raises:
+            ConfigError: vLLM cannot start with them.
+        """
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
+        from vllm import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        async def make() -> Any:
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+        self._pools = pools
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="ume-r1-vllm", daemon=True)
+        self._thread.start()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        try:
+            with _starting():
+                self._engine: Any = asyncio.run_coroutine_threadsafe(make(), self._loop).result()
+        except BaseException:
+            self._stop_loop()
+            raise
+
+    def start(self, job: Job) -> None:
+        """Sends a job off."""
+        self._loop.call_soon_threadsafe(self._start, job)
+
+    def abort(self, keys: list[str]) -> None:
+        """Ends jobs; nothing is heard of them any more."""
+
+        def cancel() -> None:
+            for key in keys:
+                if task := self._tasks.get(key):
+                    # vLLM aborts a request whose iterator is cancelled.
+                    task.cancel()
+
+        self._loop.call_soon_threadsafe(cancel)
+
+    def close(self) -> None:
+        """Frees the engine; jobs under way are dropped."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._tasks.values()])
+            self._engine.shutdown()
+            self._stop_loop()
+
+    def _start(self, job: Job) -> None:
+        task = self._loop.create_task(self._run(job))
+        self._tasks[job.key] = task
+        task.add_done_callback(lambda _: self._tasks.pop(job.key, None))
+
+    async def _run(self, job: Job) -> None:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        run = self._engine.encode if self._pools else self._engine.generate
+        try:
+            async for output in run(job.prompt, job.params, request_id=job.key):
+                job.take(output)
+        except EngineDeadError as error:
+            job.fail(died(error))
+        except Exception as error:  # noqa: BLE001 -- a bad input must not end the loop
+            job.fail(refused(error))
+
+    def _stop_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+@contextlib.contextmanager
+def _starting() -> Any:
+    """Turns whatever keeps vLLM from starting into our error."""
+    try:
+        yield
+    except UmeR1Error:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"vLLM cannot start with this model and these options ({type(error).__name__}: {error}): see its "
+            "log above and `ume-r1 doctor`"
+        ) from error
