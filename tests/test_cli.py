@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -119,7 +120,9 @@ def test_every_command_explains_itself_with_examples(names):
     done = run(*names, "--help")
     assert done.exit_code == 0
     _, examples = done.output.split("\n  Examples:\n")
-    assert all(line.startswith("    ume-r1 ") for line in examples.rstrip().splitlines())
+    assert all(
+        re.match(r"    ([A-Z_0-9]+=\S.* )?(ume-r1|curl) ", line) for line in examples.rstrip().splitlines()
+    )
     assert f"ume-r1 {' '.join(names)}" in examples
 
 
