@@ -15,8 +15,8 @@ from ume_r1_rag.errors import ConfigError, MissingExtra
 from ume_r1_rag.types import Encoder, Mode, Think
 
 if TYPE_CHECKING:
-    from ume_r1_rag.encoder import RemoteEncoder, SentenceTransformerEncoder, UmeR1Encoder
-    from ume_r1_rag.media import MediaLimits
+    from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
+    from ume_r1_rag.encoder.remote import RemoteEncoder
     from ume_r1_rag.template import Preset
 
     LoadedEncoder: TypeAlias = UmeR1Encoder | SentenceTransformerEncoder | RemoteEncoder
@@ -37,9 +37,11 @@ def load_encoder(
     think: Think = "full",
     revision: str | None = None,
     batch_size: int = 32,
-    media_limits: MediaLimits | None = None,
+    **options: Any,
 ) -> UmeR1Encoder | SentenceTransformerEncoder:
     """Returns the encoder of a model; of one called ``st:…`` a ``SentenceTransformerEncoder``.
+
+    ``options`` are further ones of ``UmeR1Encoder``, without effect on another one.
 
     Raises:
         ConfigError: ``preset`` or ``think`` is given for a model that has none.
@@ -63,7 +65,7 @@ def load_encoder(
         think=think,
         revision=checkpoint.revision,
         batch_size=batch_size,
-        media_limits=media_limits,
+        **options,
     )
 
 
@@ -76,7 +78,7 @@ def remote_encoder(
         ConfigError: a preset is given, which is the server's to choose, or it serves another model.
         ServerUnavailable: it cannot be reached.
     """
-    from ume_r1_rag.encoder import RemoteEncoder
+    from ume_r1_rag.encoder.remote import RemoteEncoder
 
     if preset is not None:
         raise ConfigError(f"--preset {preset}: the server at --base-url decides that, leave it out")
@@ -109,13 +111,14 @@ def encoder_for(
     preset: str | None = None,
     batch_size: int = 32,
     base_url: str | None = None,
-    media_limits: MediaLimits | None = None,
+    **options: Any,
 ) -> LoadedEncoder:
     """Returns the encoder with which a collection can be asked, and added to.
 
     It is what ``model`` names, else what the fingerprint does, else ``UME_R1_MODEL``: for a collection that
     names its model, any other would be refused anyway. Preset and think budget are those given, else the
-    collection's, if its encoder has such. With a ``base_url`` it is that server's.
+    collection's, if its encoder has such. With a ``base_url`` it is that server's;
+    ``options`` are those of ``load_encoder``.
 
     Raises:
         ConfigError: the collection does not say where its model is to be had.
@@ -141,7 +144,7 @@ def encoder_for(
     # Only our own encoders have presets; without one there is nothing to take over.
     if preset is None and not foreign and "preset" in fingerprint:
         protocol = load_preset(fingerprint["preset"])
-    return load_encoder(name, protocol, budget, revision, batch_size, media_limits)
+    return load_encoder(name, protocol, budget, revision, batch_size, **options)
 
 
 @contextmanager
