@@ -276,7 +276,7 @@ def command(tmp_path, folder, encoder, monkeypatch):
     """Runs ``ume-r1 enrich`` on a folder of its own, indexed with disc alone."""
     for name in ("QDRANT_URL", "UME_R1_PATH", "UME_R1_COLLECTION", "UME_R1_TENANT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("ume_r1_rag.cli.model.encoder_for", lambda *_: encoder)
+    monkeypatch.setattr("ume_r1_rag.cli.model.encoder_for", lambda *_, **__: encoder)
     path = tmp_path / "index"
     with QdrantIndex(path, fingerprint=encoder.fingerprint) as index:
         ingest(encoder, index, folder, "disc")

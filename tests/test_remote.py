@@ -284,7 +284,7 @@ def test_an_encoder_by_address_is_remote(make_encoder):
         with UmeR1Encoder(base_url=served.url, api_key="k", think="none") as ours:
             assert isinstance(ours, RemoteEncoder)
             assert ours.fingerprint["think"] == "none"
-            same(ours.encode("x"), encoder.encode_document("x"))
+            same(ours.encode("x"), encoder.encode_document("x", think="none"))
         with pytest.raises(ConfigError, match="device, preset: the server"):
             UmeR1Encoder(base_url=served.url, device="cpu", preset="paper")
     with pytest.raises(ConfigError, match="give base_url="):

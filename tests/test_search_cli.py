@@ -61,7 +61,7 @@ def folder(tmp_path_factory, encoder):
 
 @pytest.fixture
 def run(folder, encoder, monkeypatch):
-    monkeypatch.setattr(model, "encoder_for", lambda *_: encoder)
+    monkeypatch.setattr(model, "encoder_for", lambda *_, **__: encoder)
 
     def run(*arguments):
         return CliRunner().invoke(app, ["search", "-p", str(folder), *map(str, arguments)])
@@ -75,7 +75,7 @@ def hits(done):
 
 
 def test_words_are_found_without_a_model(run, monkeypatch):
-    monkeypatch.setattr(model, "encoder_for", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(model, "encoder_for", lambda *_, **__: pytest.fail("a model was loaded"))
     for arguments in (["--mode", "text"], ["--spaces", "text"]):
         done = run("inv-2023-0117", *arguments, "--json")
         first, second = hits(done)[:2]
@@ -282,7 +282,7 @@ def test_questions_that_fail_are_named_and_nothing_is_searched(run, tmp_path):
 
 
 def test_what_is_found_is_reasoned_about_once(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(model, "encoder_for", lambda *_: encoder)
+    monkeypatch.setattr(model, "encoder_for", lambda *_, **__: encoder)
     files = tmp_path / "files"
     files.mkdir()
     for name in ("red circle", "blue square", "green line"):

@@ -242,7 +242,7 @@ def test_own_words_take_the_likeliest_tokens_and_leave_markers_media_and_prompts
 ) -> None:
     sft = Sft(config(records, tmp_path))
     batch = sft.batch(0).positive
-    written = in_own_words(sft.model, batch, 1.0, sft._fixed, torch.Generator().manual_seed(0))
+    written = in_own_words(sft.model, batch, 1.0, 1, sft._fixed, torch.Generator().manual_seed(0))
     ids, own = batch.model_inputs["input_ids"], written.model_inputs["input_ids"]
     with torch.no_grad():
         best = sft.model(**batch.model_inputs).logits[:, :-1].argmax(-1)
@@ -252,7 +252,13 @@ def test_own_words_take_the_likeliest_tokens_and_leave_markers_media_and_prompts
     assert torch.equal(written.labels, batch.labels), "what is to be learned stays the truth"
     rows = torch.arange(len(ids))
     assert (own[rows, batch.gen] == sft.collate.tokens.markers.gen).all()
-    none = in_own_words(sft.model, batch, 0.0, sft._fixed, torch.Generator().manual_seed(0))
+    # The second pass goes on from what the first one wrote.
+    twice = in_own_words(sft.model, batch, 1.0, 2, sft._fixed, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        best = sft.model(**written.model_inputs).logits[:, :-1].argmax(-1)
+    may = (batch.labels[:, 1:] != IGNORE) & ~sft._fixed[ids[:, 1:]] & ~sft._fixed[best]
+    assert torch.equal(twice.model_inputs["input_ids"][:, 1:], torch.where(may, best, ids[:, 1:]))
+    none = in_own_words(sft.model, batch, 0.0, 1, sft._fixed, torch.Generator().manual_seed(0))
     assert none is batch
 
 
@@ -308,7 +314,7 @@ def test_recipes_load_and_refuse_what_they_do_not_know(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nano"):
         load_recipe("other", data="d", output="o")
     whole = load_recipe("nano", data="d", output="o")
-    assert [whole.weights(step)["disc"] for step in (0, 800, whole.steps - 1)] == [0.0, 0.2, 0.4]
+    assert [whole.weights(step)["disc"] for step in (0, 800, whole.steps - 1)] == [0.0, 0.2, 0.3]
     with pytest.raises(ConfigError, match="phases"):
         load_recipe("nano", data="d", output="o", phases=[{"from": 0.5, "disc": 1, "gen": 1, "ce": 1}])
     bad = {"from": 0.0, "disc": 1, "gen": 1, "ce": 1, "own_words": 2}

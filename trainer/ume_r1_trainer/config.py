@@ -30,7 +30,7 @@ class SftConfig:
         phases: weights of the three losses over the run, each phase from a share of the steps on:
             ``{"from": 0.0, "disc": 1.0, "gen": 1.0, "ce": 1.0}`` is equation 4. A phase may have
             ``sources``, which then stand in for ``source_weights``, and ``own_words``, the share of traces
-            that are rewritten in the model's own words (see ``scheduled``).
+            that are rewritten in the model's own words, in so many ``passes`` (see ``scheduled``).
         optimizer: ``"muon"`` or ``"adamw"``.
         lr: of AdamW.
         muon_lr: of Muon.
@@ -98,10 +98,14 @@ class SftConfig:
         if not starts or starts[0] != 0 or starts != sorted(starts):
             raise ConfigError(f"phases start at {starts}: the first at 0, the others in order")
         for phase in self.phases:
-            if set(phase) - {"sources", "own_words"} != {"from", "disc", "gen", "ce"}:
-                raise ConfigError(f"phase {phase} needs from, disc, gen, ce; may have sources, own_words")
+            if set(phase) - {"sources", "own_words", "passes"} != {"from", "disc", "gen", "ce"}:
+                raise ConfigError(
+                    f"phase {phase} needs from, disc, gen, ce; may have sources, own_words, passes"
+                )
             if not 0 <= phase.get("own_words", 0) <= 1:
                 raise ConfigError(f"own_words={phase['own_words']} is a share: from 0 to 1")
+            if phase.get("passes", 1) < 1:
+                raise ConfigError(f"passes={phase['passes']} must be at least 1")
         shares = [knot[0] for knot in self.lr_knots if len(knot) == 2]
         if not shares or len(shares) < len(self.lr_knots) or shares != sorted(shares):
             raise ConfigError(f"lr_knots={self.lr_knots} must be [share, factor] pairs in order of share")

@@ -17,17 +17,24 @@ from ume_r1_trainer.losses import IGNORE
 
 @torch.no_grad()
 def in_own_words(
-    model: nn.Module, batch: SideBatch, share: float, fixed: torch.Tensor, generator: torch.Generator
+    model: nn.Module,
+    batch: SideBatch,
+    share: float,
+    passes: int,
+    fixed: torch.Tensor,
+    generator: torch.Generator,
 ) -> SideBatch:
     """Returns a batch in which some traces are made of the model's own best tokens.
 
-    Every token is the one that is likeliest after the true ones before it, which costs one forward pass, not
-    one a token. The labels stay the true tokens.
+    The first pass takes for every token the likeliest after the true ones before it, each further one the
+    likeliest after those of the last pass: the more passes, the more of a mistake's consequences (Jacobi
+    decoding; with as many passes as tokens it is greedy decoding). The labels stay the true tokens.
 
     Args:
         model: the model.
         batch: B sides.
         share: of the sides that are rewritten; each is or is not by itself.
+        passes: forward passes, at least 1.
         fixed: ``(V,)`` bool, True for tokens neither replaced nor put in: markers, media, end of text.
         generator: draws the sides.
     """
@@ -36,9 +43,11 @@ def in_own_words(
     if not chosen.any():
         return batch
     first = int((batch.labels != IGNORE).int().argmax(-1).min()) - 1
-    states = model.model(**batch.model_inputs).last_hidden_state  # type: ignore[operator]
-    best = torch.zeros_like(ids)
-    best[:, first + 1 :] = model.lm_head(states[:, first:-1]).argmax(-1)  # type: ignore[operator]
-    replaced = chosen[:, None] & (batch.labels != IGNORE) & ~fixed[ids] & ~fixed[best]
-    inputs = batch.model_inputs | {"input_ids": torch.where(replaced, best, ids)}
+    inputs = dict(batch.model_inputs)
+    for _ in range(passes):
+        states = model.model(**inputs).last_hidden_state  # type: ignore[operator]
+        best = torch.zeros_like(ids)
+        best[:, first + 1 :] = model.lm_head(states[:, first:-1]).argmax(-1)  # type: ignore[operator]
+        replaced = chosen[:, None] & (batch.labels != IGNORE) & ~fixed[ids] & ~fixed[best]
+        inputs["input_ids"] = torch.where(replaced, best, ids)
     return dataclasses.replace(batch, model_inputs=inputs)

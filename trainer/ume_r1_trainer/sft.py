@@ -191,13 +191,14 @@ class Sft:
         autocast = (
             torch.autocast(self.device, torch.bfloat16) if config.dtype == "bfloat16" else nullcontext()
         )
-        share = config.phases[config.phase(self.step)].get("own_words", 0.0)
+        phase = config.phases[config.phase(self.step)]
+        share, passes = phase.get("own_words", 0.0), phase.get("passes", 1)
         # A function of the step, so that a resumed run draws as one that never stopped.
         draw = torch.Generator().manual_seed(config.seed + self.step)
         sides = [self._to_device(batch.query), self._to_device(batch.positive)]
         with autocast:
             if share:
-                sides = [in_own_words(self.model, side, share, self._fixed, draw) for side in sides]
+                sides = [in_own_words(self.model, side, share, passes, self._fixed, draw) for side in sides]
             query_disc, query_gen, query_ce = forward(self.model, sides[0])
             target_disc, target_gen, target_ce = forward(self.model, sides[1])
         same = batch.same.to(self.device)

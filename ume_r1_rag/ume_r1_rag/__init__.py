@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ume_r1_rag.cache import CachedEncoder
     from ume_r1_rag.checkpoints import nano_path
-    from ume_r1_rag.encoder import RemoteEncoder, SentenceTransformerEncoder, UmeR1Encoder
+    from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
+    from ume_r1_rag.encoder.remote import RemoteEncoder
     from ume_r1_rag.errors import UmeR1Error
     from ume_r1_rag.index import QdrantIndex
     from ume_r1_rag.retriever import Retriever
@@ -42,7 +43,7 @@ _LAZY = {
     "Hit": "ume_r1_rag.types",
     "MultimodalInput": "ume_r1_rag.types",
     "QdrantIndex": "ume_r1_rag.index",
-    "RemoteEncoder": "ume_r1_rag.encoder",
+    "RemoteEncoder": "ume_r1_rag.encoder.remote",
     "Retriever": "ume_r1_rag.retriever",
     "SentenceTransformerEncoder": "ume_r1_rag.encoder",
     "UmeR1Encoder": "ume_r1_rag.encoder",

@@ -18,8 +18,8 @@ from ume_r1_rag.errors import ConfigError, MissingExtra
 from ume_r1_rag.types import Encoder, Mode, Think, mode_of
 
 if TYPE_CHECKING:
-    from ume_r1_rag.encoder import RemoteEncoder, SentenceTransformerEncoder, UmeR1Encoder
-    from ume_r1_rag.media import MediaLimits
+    from ume_r1_rag.encoder import SentenceTransformerEncoder, UmeR1Encoder
+    from ume_r1_rag.encoder.remote import RemoteEncoder
     from ume_r1_rag.template import Preset
 
     LoadedEncoder: TypeAlias = UmeR1Encoder | SentenceTransformerEncoder | RemoteEncoder
@@ -80,9 +80,11 @@ def load_encoder(
     revision: str | None = None,
     batch_size: int = 32,
     run: Running | None = None,
-    media_limits: MediaLimits | None = None,
+    **options: Any,
 ) -> UmeR1Encoder | SentenceTransformerEncoder:
     """Returns the encoder of a model; of one called ``st:…`` a ``SentenceTransformerEncoder``.
+
+    ``options`` are further ones of ``UmeR1Encoder``, without effect on another one.
 
     Raises:
         ConfigError: ``preset`` or ``think`` is given for a model that has none.
@@ -108,8 +110,8 @@ def load_encoder(
         think=think,
         revision=checkpoint.revision,
         batch_size=batch_size,
-        media_limits=media_limits,
         vllm=run.engine if run.backend == "vllm" else None,
+        **options,
     )
 
 
@@ -122,7 +124,7 @@ def remote_encoder(
         ConfigError: a preset is given, which is the server's to choose, or it serves another model.
         ServerUnavailable: it cannot be reached.
     """
-    from ume_r1_rag.encoder import RemoteEncoder
+    from ume_r1_rag.encoder.remote import RemoteEncoder
 
     if preset is not None:
         raise ConfigError(f"--preset {preset}: the server at --base-url decides that, leave it out")
@@ -157,13 +159,14 @@ def encoder_for(
     preset: str | None = None,
     batch_size: int = 32,
     run: Running | None = None,
-    media_limits: MediaLimits | None = None,
+    **options: Any,
 ) -> LoadedEncoder:
     """Returns the encoder with which a collection can be asked, and added to.
 
     It is what ``model`` names, else what the fingerprint does, else ``UME_R1_MODEL``: for a collection that
     names its model, any other would be refused anyway. Preset and think budget are those given, else the
-    collection's, if its encoder has such. With a ``base_url`` it is that server's.
+    collection's, if its encoder has such. With a ``base_url`` it is that server's;
+    ``options`` are those of ``load_encoder``.
 
     Raises:
         ConfigError: the collection does not say where its model is to be had.
@@ -188,7 +191,7 @@ def encoder_for(
     protocol: str | Preset = preset or "serving"
     if preset is None and "preset" in fingerprint:
         protocol = load_preset(fingerprint["preset"])
-    return load_encoder(name, protocol, budget, revision, batch_size, run, media_limits)
+    return load_encoder(name, protocol, budget, revision, batch_size, run, **options)
 
 
 @contextmanager

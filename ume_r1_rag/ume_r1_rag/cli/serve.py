@@ -29,11 +29,10 @@ from ume_r1_rag.errors import ConfigError
 
 EXAMPLES = """\b
 Examples:
-  ume-r1 serve nano                                    # /v1/embeddings at http://127.0.0.1:8000
-  ume-r1 serve --index my-index                        # and /v1/search, with the collection's model
-  UME_R1_API_KEY=$(openssl rand -hex 32) ume-r1 serve zhibinlan/UME-R1-2B --host 0.0.0.0
-  QDRANT_URL=http://localhost:6333 ume-r1 serve --search --collection papers
-  curl localhost:8000/v1/embeddings --json '{"input": "a red circle", "mode": "both"}'
+  ume-r1 serve nano                                # /v1/embeddings at http://127.0.0.1:8000
+  ume-r1 serve --index my-index                    # and /v1/search, with the collection's model
+  ume-r1 serve --search --collection papers        # of the Qdrant server in QDRANT_URL
+  ume-r1 serve zhibinlan/UME-R1-2B --host 0.0.0.0  # with a key in UME_R1_API_KEY
 """
 
 
@@ -128,11 +127,19 @@ def serve(
         retriever: Any = None
         if index is not None or url is not None or search:
             found = stack.enter_context(open_index(Address(index, url, collection, tenant)))
-            encoder = encoder_for(found.fingerprint, model, thinking, preset, batch_size, how, limits.media)
+            encoder = encoder_for(
+                found.fingerprint, model, thinking, preset, batch_size, how, media_limits=limits.media
+            )
             retriever = Retriever(encoder, found)
         else:
             encoder = load_encoder(
-                model, preset or "serving", thinking or "full", None, batch_size, how, limits.media
+                model,
+                preset or "serving",
+                thinking or "full",
+                None,
+                batch_size,
+                how,
+                media_limits=limits.media,
             )
         stack.callback(encoder.close)
         app = create_app(

@@ -2,7 +2,6 @@
 
 from ume_r1_rag.encoder.encoder import UmeR1Encoder
 from ume_r1_rag.encoder.fingerprint import digest, make_fingerprint
-from ume_r1_rag.encoder.remote import RemoteEncoder
 from ume_r1_rag.encoder.sentence_transformers import SentenceTransformerEncoder
 
-__all__ = ["RemoteEncoder", "SentenceTransformerEncoder", "UmeR1Encoder", "digest", "make_fingerprint"]
+__all__ = ["SentenceTransformerEncoder", "UmeR1Encoder", "digest", "make_fingerprint"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from ume_r1_rag.backends.vllm.options import VllmOptions
     from ume_r1_rag.media.fetch import Fetcher
     from ume_r1_rag.media.limits import MediaLimits
+
+_LOADS = 32
+"""Inputs whose visuals are fetched and decoded at a time: what callers may fill the memory with together."""
 
 
 class UmeR1Encoder:
@@ -143,6 +147,7 @@ class UmeR1Encoder:
             raise CheckpointError(f"{checkpoint.name} is not UME-R1: use SentenceTransformerEncoder")
         self.model, self.revision, self.model_path = checkpoint.name, checkpoint.revision, checkpoint.path
         self._fetcher, self._media_limits = fetcher, media_limits
+        self._loading = threading.BoundedSemaphore(_LOADS)
         self.backend: Backend = (
             _vllm(self.model_path, chosen, device, dtype, vllm)
             if backend == "vllm"
@@ -395,7 +400,10 @@ class _Loader:
         self._encoder, self._item = encoder, item
 
     def __call__(self) -> Media:
-        return self._encoder.load_media(self._item)
+        if not self._item.images and self._item.video is None:
+            return self._encoder.load_media(self._item)
+        with self._encoder._loading:  # noqa: SLF001 -- of this module
+            return self._encoder.load_media(self._item)
 
 
 def _sample_seed(seed: int, number: int) -> int:

@@ -274,7 +274,7 @@ class RemoteEncoder:
         budget = self._think if think is None else check_think(think)
         fields: dict[str, Any] = {
             "kind": kind,
-            "think": budget if mode != "disc" else None,
+            "think": budget,
             "deadline_ms": deadline_ms,
         }
         if num_samples:

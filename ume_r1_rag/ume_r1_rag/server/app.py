@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
@@ -55,7 +54,7 @@ _LATE: dict[int | str, dict[str, Any]] = {
     504: {"model": ErrorBody, "description": "Gen was not ready in time; `error.disc` holds disc."}
 }
 _THREADS = 32
-"""For reading, fetching and tokenising: enough that a few slow fetches do not hold up the rest."""
+"""Threads beyond one for each unit of the queue: a backend may take one for each call that it runs."""
 
 
 def create_app(
@@ -84,7 +83,7 @@ def create_app(
         description="Embeddings that reason: disc and gen, in OpenAI's shape.",
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan,
+        lifespan=_with_threads(bounds.queue + _THREADS),
     )
     app.state.name = server.name
     app.add_middleware(Gate, limits=bounds, metrics=server.metrics, api_key=api_key, local_only=local_only)
@@ -94,11 +93,16 @@ def create_app(
     return app
 
 
-@asynccontextmanager
-async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
-    with ThreadPoolExecutor(_THREADS + (os.cpu_count() or 1)) as pool:
-        asyncio.get_running_loop().set_default_executor(pool)
-        yield
+def _with_threads(most: int) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Returns a lifespan in which the loop has so many threads, made as they are needed."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        with ThreadPoolExecutor(most) as pool:
+            asyncio.get_running_loop().set_default_executor(pool)
+            yield
+
+    return lifespan
 
 
 def _add_routes(app: FastAPI, server: _Server, searches: bool) -> None:
