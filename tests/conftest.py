@@ -53,7 +53,7 @@ def nano_encoder():
 
 @pytest.fixture(scope="session")
 def vllm_backends(nano_encoder):
-    """nano on vLLM, ``vllm_backends("one-engine")`` or ``("two-pass")``; one at a time; None closes it."""
+    """nano on vLLM, ``vllm_backends("one-engine")`` or ``("two-pass")``, one at a time; None closes it."""
     from ume_r1_rag.backends.vllm.backend import VllmBackend
 
     held = {}

@@ -19,6 +19,7 @@ if __name__ == "__main__":
         "in_process": True,
         "enforce_eager": True,
         "kv_cache_memory_bytes": 2**26,
+        "max_model_len": 2048,
     }
     backend = VllmBackend(nano_path(), get_preset("serving"), dtype="float32", options=options)
 

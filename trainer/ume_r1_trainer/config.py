@@ -94,6 +94,12 @@ class SftConfig:
                 raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
         if self.temperature <= 0:
             raise ConfigError(f"temperature={self.temperature} must be positive")
+        self._check_phases()
+        shares = [knot[0] for knot in self.lr_knots if len(knot) == 2]
+        if not shares or len(shares) < len(self.lr_knots) or shares != sorted(shares):
+            raise ConfigError(f"lr_knots={self.lr_knots} must be [share, factor] pairs in order of share")
+
+    def _check_phases(self) -> None:
         starts = [phase.get("from", -1.0) for phase in self.phases]
         if not starts or starts[0] != 0 or starts != sorted(starts):
             raise ConfigError(f"phases start at {starts}: the first at 0, the others in order")
@@ -106,9 +112,6 @@ class SftConfig:
                 raise ConfigError(f"own_words={phase['own_words']} is a share: from 0 to 1")
             if phase.get("passes", 1) < 1:
                 raise ConfigError(f"passes={phase['passes']} must be at least 1")
-        shares = [knot[0] for knot in self.lr_knots if len(knot) == 2]
-        if not shares or len(shares) < len(self.lr_knots) or shares != sorted(shares):
-            raise ConfigError(f"lr_knots={self.lr_knots} must be [share, factor] pairs in order of share")
 
     def phase(self, step: int) -> int:
         """Returns the number of the phase that a step is in."""

@@ -1,8 +1,9 @@
 """Everything of ours that runs inside vLLM, or leans on what vLLM does not promise to keep.
 
 ``model``: Qwen2-VL that hands out hidden states; ``connector``: keeps the marker rows of finished requests;
-``receiver``: where they arrive; ``engine_args``: how an engine is told to use the three. vLLM calls its KV
-connectors experimental, so this is what a new vLLM version may break, and what the self-check is for.
+``receiver``: where they arrive; ``arguments``: how an engine is told to use the three; ``cpu``: what vLLM
+gets wrong there. vLLM calls its KV connectors experimental, so this is what a new version of it may break,
+and what the self-check is for.
 """
 
 from __future__ import annotations

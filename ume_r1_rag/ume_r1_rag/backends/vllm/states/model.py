@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from vllm.model_executor.models.interfaces import SupportsEagle3
 from vllm.model_executor.models.qwen2_vl import Qwen2VLForConditionalGeneration
+from vllm.platforms import current_platform
+
+from ume_r1_rag.backends.vllm.states import cpu
+
+if current_platform.is_cpu():
+    cpu.mend()
 
 if TYPE_CHECKING:
     import torch
