@@ -23,9 +23,9 @@ class RewindingGenerator(torch.Generator):
         """Returns 0: a CPU's generator counts nothing."""
         return 0
 
-    def set_offset(self, offset: int) -> None:
-        """Starts anew from the seed."""
-        self.manual_seed(self.initial_seed())
+    def set_offset(self, offset: int) -> torch.Generator:
+        """Starts anew from the seed; returns itself."""
+        return self.manual_seed(self.initial_seed())
 
 
 def expand_batch_to_tokens(

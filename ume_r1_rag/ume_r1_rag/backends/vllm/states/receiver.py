@@ -23,7 +23,7 @@ def connect(address: str) -> Any:
     """Returns the socket by which a worker sends to a receiver."""
     import zmq
 
-    socket = zmq.Context.instance().socket(zmq.PUSH)
+    socket: Any = zmq.Context.instance().socket(zmq.PUSH)
     # A worker must not stay alive for a client that is gone.
     socket.setsockopt(zmq.LINGER, 0)
     socket.connect(address)
@@ -43,7 +43,7 @@ class Receiver:
 
         self._folder = tempfile.mkdtemp(prefix="ume-r1-")
         self.address = f"ipc://{self._folder}/states"
-        self._socket = zmq.Context.instance().socket(zmq.PULL)
+        self._socket: Any = zmq.Context.instance().socket(zmq.PULL)
         self._socket.bind(self.address)
         self._take = take
         self._closing = threading.Event()
