@@ -49,6 +49,10 @@ _ERRORS: Mapping[str, type[UmeR1Error]] = {
     error.__name__: error for error in (InputError, FetchError, ConfigError, BackendError)
 }
 _BUSY = (429, 503)
+_CARD = (
+    *("id", "dimension", "fingerprint", "spaces"),
+    *("max_image_pixels", "max_video_frames", "max_body_bytes"),
+)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
 
@@ -242,8 +246,7 @@ class RemoteEncoder:
         answer = await self._send("GET", "/v1/models")
         try:
             card = answer.json()["data"][0]
-            wanted = ("id", "dimension", "fingerprint", "spaces", "max_image_pixels", "max_video_frames")
-            return {name: card[name] for name in wanted}
+            return {name: card[name] for name in _CARD}
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise BackendError(f"{self._where} is no `ume-r1 serve`: check the address") from error
 
@@ -314,7 +317,14 @@ class RemoteEncoder:
             "return_reasoning": call.mode != "disc",
             **fields,
         }
-        return json.dumps(request).encode()
+        body = json.dumps(request).encode()
+        # The server hangs up on a larger one, which looks like a broken connection from here.
+        if len(body) > self._card["max_body_bytes"]:
+            raise InputError(
+                f"an input of {len(body)} bytes on the way, where {self._where} takes "
+                f"{self._card['max_body_bytes']}: scale its pictures down, or raise --max-body-mb there"
+            )
+        return body
 
     async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
         """Returns an answer that is none of an error; busy servers are asked again.
