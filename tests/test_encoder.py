@@ -12,6 +12,8 @@ import inspect
 import json
 import shutil
 import sys
+import threading
+import time
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -708,6 +710,22 @@ async def test_the_event_loop_keeps_turning(capped):
     await capped.aencode(list(SOME), "gen")
     turning.cancel()
     assert turns > 20
+
+
+async def test_callers_together_decode_so_many_visuals_at_a_time(capped, monkeypatch):
+    now, most, load = [], [], capped.load_media
+
+    def noted(item):
+        now.append(item)
+        most.append(len(now))
+        time.sleep(0.05)
+        now.remove(item)
+        return load(item)
+
+    monkeypatch.setattr(capped, "load_media", noted)
+    monkeypatch.setattr(capped, "_loading", threading.BoundedSemaphore(2))
+    await asyncio.gather(*(capped.aencode(picture(n)) for n in range(5)))
+    assert max(most) == 2
 
 
 async def test_cancelling_leaves_a_usable_encoder(capped):

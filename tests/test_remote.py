@@ -169,6 +169,14 @@ def test_an_input_that_fails_fails_alone(reach, make_encoder, tmp_path):
         ours.encode("bad")
 
 
+def test_an_input_that_is_too_large_is_not_sent(reach, make_encoder):
+    ours = reach(create_app(make_encoder(), limits=ServerLimits(body_bytes=2000)))
+    found = ours.encode(["x" * 3000, "y"], on_error="return")
+    assert "where http://localhost:8000 takes 2000" in str(found[0])
+    assert isinstance(found[0], InputError)
+    assert found[1].disc is not None
+
+
 def test_an_option_that_cannot_work_ends_the_call(reach, make_encoder):
     ours = reach(create_app(make_encoder(spaces=("disc",))))
     with pytest.raises(ConfigError, match="no gen vectors"):
@@ -284,7 +292,7 @@ def test_an_encoder_by_address_is_remote(make_encoder):
         with UmeR1Encoder(base_url=served.url, api_key="k", think="none") as ours:
             assert isinstance(ours, RemoteEncoder)
             assert ours.fingerprint["think"] == "none"
-            same(ours.encode("x"), encoder.encode_document("x", think="none"))
+            same(ours.encode("x", "gen"), encoder.encode_document("x", "gen", think="none"))
         with pytest.raises(ConfigError, match="device, preset: the server"):
             UmeR1Encoder(base_url=served.url, device="cpu", preset="paper")
     with pytest.raises(ConfigError, match="give base_url="):

@@ -51,7 +51,10 @@ _ERRORS: Mapping[str, type[UmeR1Error]] = {
     error.__name__: error for error in (InputError, FetchError, ConfigError, BackendError)
 }
 _BUSY = (429, 503)
-_CARD = ("id", "dimension", "fingerprint", "spaces", "kinds", "max_image_pixels", "max_video_frames")
+_CARD = (
+    *("id", "dimension", "fingerprint", "spaces", "kinds"),
+    *("max_image_pixels", "max_video_frames", "max_body_bytes"),
+)
 """What a server must tell of its model."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
@@ -314,7 +317,14 @@ class RemoteEncoder:
             "return_reasoning": call.mode != "disc",
             **fields,
         }
-        return json.dumps(request).encode()
+        body = json.dumps(request).encode()
+        # The server hangs up on a larger one, which looks like a broken connection from here.
+        if len(body) > self._card["max_body_bytes"]:
+            raise InputError(
+                f"an input of {len(body)} bytes on the way, where {self._where} takes "
+                f"{self._card['max_body_bytes']}: scale its pictures down, or raise --max-body-mb there"
+            )
+        return body
 
     async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
         """Returns an answer that is none of an error; busy servers are asked again.

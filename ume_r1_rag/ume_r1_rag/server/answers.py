@@ -116,6 +116,7 @@ class ModelCard(BaseModel):
     fingerprint: dict[str, Any]
     max_image_pixels: int
     max_video_frames: int
+    max_body_bytes: int
 
 
 class ModelList(BaseModel):

@@ -172,6 +172,7 @@ class _Server:
             "fingerprint": dict(encoder.fingerprint),
             "max_image_pixels": encoder.max_image_pixels,
             "max_video_frames": encoder.max_video_frames,
+            "max_body_bytes": self.limits.body_bytes,
         }
 
     async def embed(self, body: EmbeddingsRequest) -> Response:
