@@ -191,7 +191,8 @@ def test_an_engine_that_dies_says_so_and_what_was_finished_stays(vllm_backend, e
         # The engine itself is well: only its step was replaced.
         monkeypatch.undo()
         engine._engine.abort_request(list(engine._engine.output_processor.request_states), internal=True)
-        engine._error = None
+        engine.error = None
+        vllm_backend._way._tasks.clear()
 
 
 def test_a_second_engine_in_this_process_is_refused(vllm_backend):

@@ -6,6 +6,7 @@ into chunks and prefixes are found.
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -132,7 +133,10 @@ def cached(backend, request):
 def test_a_prefix_that_is_found_changes_nothing(vllm_backend, forced, reference):
     """Disc first, then gen on the same prompt, as an encoder does that enriches."""
     for request in forced[-3:]:
-        assert vllm_backend._way._engine._engine.reset_prefix_cache()
+        # The engine lets go of the pages of what came before in its next moments.
+        assert any(
+            vllm_backend._way._engine._engine.reset_prefix_cache() or time.sleep(0.05) for _ in range(100)
+        )
         cold, nothing = cached(vllm_backend, replace(request, want=frozenset({"disc"}), replay_ids=()))
         warm, found = cached(vllm_backend, request)
         assert nothing == 0

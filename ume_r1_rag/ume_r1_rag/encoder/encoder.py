@@ -39,6 +39,9 @@ from ume_r1_rag.types import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from ume_r1_rag.backends.vllm.options import VllmOptions
     from ume_r1_rag.media.fetch import Fetcher
     from ume_r1_rag.media.limits import MediaLimits
@@ -154,6 +157,7 @@ class UmeR1Encoder:
             else _transformers(self.model_path, chosen, device, dtype, batch_size)
         )
         self._weights = weights_digest(self.model_path)
+        self._canaries: dict[str, npt.NDArray[np.float32]] | None = None
 
     @property
     def dimension(self) -> int:
@@ -282,6 +286,24 @@ class UmeR1Encoder:
         """``encode_document`` without blocking the event loop."""
         shown = await asyncio.to_thread(_instructed, inputs, kind, "document")
         return await self.aencode(shown, mode, **options)
+
+    def canaries(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Returns the vectors of two fixed inputs in both spaces, ``(D,)`` each, by name; computed once.
+
+        Kept with a collection they show later whether what runs the model still computes the same. Gen is
+        of a forced completion, so that no word can fall another way.
+        """
+        if self._canaries is None:
+            from PIL import Image
+
+            picture = Image.linear_gradient("L").resize((84, 84)).convert("RGB")
+            found = self.encode(["a red circle", picture], "both", think="none", show_progress=False)
+            self._canaries = {
+                f"{kind} {space}": one.vector(space)
+                for kind, one in zip(("text", "picture"), found, strict=True)
+                for space in self.spaces
+            }
+        return self._canaries
 
     def close(self) -> None:
         """Frees the model; encoding after that is refused."""

@@ -9,8 +9,9 @@ alone; ``Reading.covers`` tells whether all of them have a vector.
 
 from __future__ import annotations
 
+import base64
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -150,6 +151,27 @@ class Scope:
         with self._connection.use():
             return self._client.count(self.physical, count_filter=self.where(filter), exact=True).count
 
+    def canaries(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Returns the vectors of fixed inputs that a writer's encoder left here, ``(D,)`` each, by name."""
+        import numpy as np
+
+        with self._connection.use():
+            metadata = self._client.get_collection(self.physical).config.metadata or {}
+        return {
+            name: np.frombuffer(base64.b64decode(text), np.float16).astype(np.float32)
+            for name, text in (metadata.get(CANARIES) or {}).items()
+        }
+
+    def keep_canaries(self, vectors: Mapping[str, npt.NDArray[np.float32]]) -> None:
+        """Keeps such vectors with the collection, in 16 bits."""
+        import numpy as np
+
+        kept = {
+            name: base64.b64encode(one.astype(np.float16).tobytes()).decode() for name, one in vectors.items()
+        }
+        with self._connection.use():
+            self._client.update_collection(self.physical, metadata={CANARIES: kept})
+
     def _has_tenants(self) -> bool:
         """Returns whether anything in the collection was ever written for a tenant."""
         with self._connection.use():
@@ -167,6 +189,7 @@ class Scope:
 
 
 HAS_TENANTS = "ume_tenants"
+CANARIES = "ume_canaries"
 
 
 def batches(items: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -16,6 +16,7 @@ from ume_r1_rag.describe import shorten
 from ume_r1_rag.errors import ConfigError, UmeR1Error
 from ume_r1_rag.ingest.again import Again, Triple
 from ume_r1_rag.ingest.report import Failure
+from ume_r1_rag.retriever.canary import recheck
 from ume_r1_rag.types import Encoder, Hit
 
 if TYPE_CHECKING:
@@ -219,6 +220,7 @@ def _check(encoder: Encoder, index: QdrantIndex) -> None:
             f"this encoder has {', '.join(encoder.spaces)} vectors alone: nothing to enrich with"
         )
     index.check(encoder.fingerprint, ignore=())
+    recheck(encoder, index)
 
 
 def _coverage(index: QdrantIndex, filter: Filter) -> tuple[int, int]:

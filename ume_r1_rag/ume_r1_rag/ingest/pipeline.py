@@ -33,6 +33,7 @@ from ume_r1_rag.ingest.retry import failed_files
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.ingest.stages import Ahead, Behind
 from ume_r1_rag.ingest.windows import Window, windows, without_pictures
+from ume_r1_rag.retriever.canary import recheck
 from ume_r1_rag.types import Document, Embedding, Encoder, Mode, mode_of, spaces_of
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def ingest(
     if lacking := spaces - frozenset(encoder.spaces):
         raise ConfigError(f"mode={mode!r}: this encoder has no {', '.join(sorted(lacking))} vectors")
     index.check(encoder.fingerprint, ignore=())
+    recheck(encoder, index, keep=True)
     reading = ReadOptions.of(encoder, max_page_pixels, segment_s)
     letters = DeadLetters(index)
     wanted = Wanted(spaces, digest(encoder.fingerprint), force)

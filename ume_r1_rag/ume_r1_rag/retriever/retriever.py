@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from ume_r1_rag.errors import ConfigError, InputError
 from ume_r1_rag.inputs import split_batch, to_query
+from ume_r1_rag.retriever.canary import recheck
 from ume_r1_rag.retriever.candidates import Ask, Candidates, gather
 from ume_r1_rag.retriever.fusion import default_weights
 from ume_r1_rag.retriever.grouping import grouped
@@ -58,6 +59,7 @@ class Retriever:
         """
         if encoder is not None:
             index.check(encoder.fingerprint)
+            recheck(encoder, index)
         self.encoder = encoder
         self.index = index
         self.enricher = enricher

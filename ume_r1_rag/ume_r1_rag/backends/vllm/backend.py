@@ -274,6 +274,11 @@ def run_tasks(
 
 
 def _end_stuck(way: WayOfRunning, flying: Mapping[str, Task]) -> None:
+    """Ends tasks that nobody else will: their states do not come, or the engine died meanwhile."""
+    if way.error is not None:
+        for task in flying.values():
+            task.fail(way.error)
+        return
     now = time.monotonic()
     stuck = [task for task in flying.values() if task.ended and now - task.ended > _ROWS_TIMEOUT]
     if stuck:

@@ -46,7 +46,16 @@ class Job:
 
 
 class Engine(Protocol):
-    """Runs jobs, many at a time; every call may come from any thread."""
+    """Runs jobs, many at a time; every call may come from any thread.
+
+    Attributes:
+        error: what it died of, or None.
+    """
+
+    @property
+    def error(self) -> BackendError | None:
+        """What it died of, or None."""
+        ...
 
     def start(self, job: Job) -> None:
         """Sends a job off."""
@@ -104,7 +113,7 @@ class InProcessEngine:
         self._awaiting = awaiting or (lambda: False)
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._jobs: dict[str, Job] = {}
-        self._error: BackendError | None = None
+        self.error: BackendError | None = None
         self._thread = threading.Thread(target=self._work, name="ume-r1-vllm", daemon=True)
         self._thread.start()
 
@@ -127,8 +136,8 @@ class InProcessEngine:
         _ALIVE.pop(id(self), None)
 
     def _add(self, job: Job) -> None:
-        if self._error is not None:
-            job.fail(self._error)
+        if self.error is not None:
+            job.fail(self.error)
             return
         try:
             self._engine.add_request(job.key, job.prompt, job.params)
@@ -139,12 +148,12 @@ class InProcessEngine:
 
     def _drop(self, keys: list[str]) -> None:
         known = [key for key in keys if self._jobs.pop(key, None)]
-        if known and self._error is None:
+        if known and self.error is None:
             self._engine.abort_request(known)
 
     def _work(self) -> None:
         while True:
-            idle = self._error is not None or not (self._jobs or self._awaiting())
+            idle = self.error is not None or not (self._jobs or self._awaiting())
             while True:
                 try:
                     command = self._commands.get(block=idle)
@@ -154,7 +163,7 @@ class InProcessEngine:
                     return
                 command()
                 idle = False
-            if self._error is None:
+            if self.error is None:
                 self._step()
 
     def _step(self) -> None:
@@ -163,11 +172,11 @@ class InProcessEngine:
                 outputs = self._engine.step()
         except Exception as error:
             # Whatever it is, the engine's state is unknown.
-            self._error = died(error)
+            self.error = died(error)
             logger.exception("the vLLM engine died")
             jobs, self._jobs = list(self._jobs.values()), {}
             for job in jobs:
-                job.fail(self._error)
+                job.fail(self.error)
             return
         if not outputs and not self._jobs:
             # Only states are awaited, and they are on their way from another thread.
@@ -212,6 +221,11 @@ class AsyncEngine:
         except BaseException:
             self._stop_loop()
             raise
+
+    @property
+    def error(self) -> BackendError | None:
+        """What it died of, or None."""
+        return died(self._engine.dead_error) if self._engine.errored else None
 
     def start(self, job: Job) -> None:
         """Sends a job off."""

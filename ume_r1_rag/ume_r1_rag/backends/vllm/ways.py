@@ -113,6 +113,11 @@ class WayOfRunning(Protocol):
 
     name: Way
 
+    @property
+    def error(self) -> UmeR1Error | None:
+        """What an engine of it died of, or None."""
+        ...
+
     def start(self, task: Task) -> None:
         """Sends a task off."""
         ...
@@ -202,6 +207,11 @@ class OneEngine:
         except BaseException:
             self._receiver.close()
             raise
+
+    @property
+    def error(self) -> UmeR1Error | None:
+        """What the engine died of, or None."""
+        return self._engine.error
 
     def start(self, task: Task) -> None:
         """Sends a task off."""
@@ -304,6 +314,12 @@ class TwoPass:
         self._pooler = self._engine(pooling, pools=True)
         self._generator: Engine | None = None
         self._starting = threading.Lock()
+
+    @property
+    def error(self) -> UmeR1Error | None:
+        """What an engine died of, or None."""
+        generating = self._generator.error if self._generator is not None else None
+        return self._pooler.error or generating
 
     def start(self, task: Task) -> None:
         """Sends a task off."""

@@ -126,10 +126,13 @@ class MarkerStatesConnector(ExampleHiddenStatesConnector):  # type: ignore[misc]
     def _copy(self, pending: _Pending) -> tuple[torch.Tensor, Any]:
         """Returns the rows on the host, and the event after which they are there, None for at once."""
         cache = self._kv_cache
+        if not pending.rows:
+            # Aborted before its markers.
+            return torch.empty(0), None
         positions = torch.tensor(list(pending.rows.values()), dtype=torch.long)
         blocks = torch.tensor(pending.block_ids, dtype=torch.long)[positions // self._block_size]
         slots = (blocks * self._block_size + positions % self._block_size).to(cache.device, non_blocking=True)
-        states = extract_from_kv_cache(cache, slots, len(positions)).reshape(len(positions), -1).float()
+        states = extract_from_kv_cache(cache, slots, len(positions)).flatten(1).float()
         if not states.is_cuda:
             return states, None
         # A few kilobytes behind the forward on its own stream; waiting here would stall the next step.
