@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 
-from ume_r1_rag.cli.options import BackendName
+from ume_r1_rag.backends.choice import BackendName
 from ume_r1_rag.errors import ConfigError, MissingExtra
 from ume_r1_rag.types import Encoder, Mode, Think, mode_of
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ume_r1_rag.backends.choice import BackendName
 from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.types import Think, check_think
 
@@ -21,9 +22,6 @@ Kind = Literal["page", "image", "clip", "product", "edit", "answer"]
 
 PresetName = Literal["serving", "paper", "mteb"]
 """The protocols by name; likewise ``template.PRESETS``."""
-
-BackendName = Literal["auto", "transformers", "vllm"]
-"""What can run a model."""
 
 ModelOption = Annotated[
     str | None,

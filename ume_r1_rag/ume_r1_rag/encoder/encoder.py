@@ -9,17 +9,17 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ume_r1_rag.backends.base import Backend, Media, Request, Sampling
+from ume_r1_rag.backends.choice import BackendName, check_backend, open_backend
 from ume_r1_rag.checkpoints import NANO, ST_PREFIX, resolve_model, weights_digest
 from ume_r1_rag.encoder.fingerprint import digest, make_fingerprint
+from ume_r1_rag.encoder.instruction import instructed
 from ume_r1_rag.encoder.plan import Plan
 from ume_r1_rag.errors import (
-    BackendError,
     CheckpointError,
     ConfigError,
-    MissingExtra,
     UmeR1Error,
 )
 from ume_r1_rag.inputs import to_inputs
@@ -94,7 +94,7 @@ class UmeR1Encoder:
         *,
         base_url: str | None = None,
         api_key: str | None = None,
-        backend: Literal["auto", "transformers", "vllm"] = "auto",
+        backend: BackendName = "auto",
         device: str | None = None,
         dtype: str = "auto",
         preset: str | Preset = "serving",
@@ -132,10 +132,7 @@ class UmeR1Encoder:
             ConfigError: an option cannot work.
             MissingExtra: the backend is not installed.
         """
-        if backend not in ("auto", "transformers", "vllm"):
-            raise ConfigError(f'backend={backend!r} is unknown: use "auto", "transformers" or "vllm"')
-        if vllm is not None and backend != "vllm":
-            raise ConfigError(f'vllm={vllm!r} with backend={backend!r}: these options are for backend="vllm"')
+        check_backend(backend, vllm)
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size} must be at least 1")
         chosen = get_preset(preset)
@@ -151,10 +148,8 @@ class UmeR1Encoder:
         self.model, self.revision, self.model_path = checkpoint.name, checkpoint.revision, checkpoint.path
         self._fetcher, self._media_limits = fetcher, media_limits
         self._loading = threading.BoundedSemaphore(_LOADS)
-        self.backend: Backend = (
-            _vllm(self.model_path, chosen, device, dtype, vllm)
-            if backend == "vllm"
-            else _transformers(self.model_path, chosen, device, dtype, batch_size)
+        self.backend: Backend = open_backend(
+            backend, self.model_path, chosen, device, dtype, batch_size=batch_size, vllm=vllm
         )
         self._weights = weights_digest(self.model_path)
         self._canaries: dict[str, npt.NDArray[np.float32]] | None = None
@@ -264,27 +259,25 @@ class UmeR1Encoder:
             kind: ``"page"``, ``"image"``, ``"clip"``, ``"product"``, ``"edit"``, ``"answer"`` or None.
             **options: see ``encode``.
         """
-        return self.encode(_instructed(inputs, kind, "query"), mode, **options)
+        return self.encode(instructed(inputs, kind, "query"), mode, **options)
 
     def encode_document(
         self, inputs: Inputs, mode: Mode = "disc", *, kind: str | None = None, **options: Any
     ) -> Any:
         """``encode`` with the document instruction of ``kind`` for each input that has no text."""
-        return self.encode(_instructed(inputs, kind, "document"), mode, **options)
+        return self.encode(instructed(inputs, kind, "document"), mode, **options)
 
     async def aencode_query(
         self, inputs: Inputs, mode: Mode = "disc", *, kind: str | None = None, **options: Any
     ) -> Any:
         """``encode_query`` without blocking the event loop."""
-        return await self.aencode(
-            await asyncio.to_thread(_instructed, inputs, kind, "query"), mode, **options
-        )
+        return await self.aencode(await asyncio.to_thread(instructed, inputs, kind, "query"), mode, **options)
 
     async def aencode_document(
         self, inputs: Inputs, mode: Mode = "disc", *, kind: str | None = None, **options: Any
     ) -> Any:
         """``encode_document`` without blocking the event loop."""
-        shown = await asyncio.to_thread(_instructed, inputs, kind, "document")
+        shown = await asyncio.to_thread(instructed, inputs, kind, "document")
         return await self.aencode(shown, mode, **options)
 
     def canaries(self) -> dict[str, npt.NDArray[np.float32]]:
@@ -431,65 +424,6 @@ class _Loader:
 def _sample_seed(seed: int, number: int) -> int:
     """Returns the seed of one sample; those of seed 1 must not be those of seed 0 moved by one."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:7])
-
-
-def _instructed(inputs: Inputs, kind: str | None, role: Literal["query", "document"]) -> Any:
-    if kind is None:
-        return inputs
-    if kind not in INSTRUCTIONS:
-        raise ConfigError(f"kind={kind!r} is unknown: use one of {', '.join(sorted(INSTRUCTIONS))}")
-    items, single = to_inputs(inputs, on_error="return")
-    preset = INSTRUCTIONS[kind]
-    out: list[Any] = []
-    for item in items:
-        if isinstance(item, UmeR1Error) or item.instruction is not None:
-            out.append(item)
-        elif role == "query":
-            out.append(replace(item, instruction=preset.query))
-        else:
-            out.append(item if item.text else replace(item, instruction=preset.document))
-    return out[0] if single else out
-
-
-def _transformers(path: Path, preset: Preset, device: str | None, dtype: str, batch_size: int) -> Backend:
-    try:
-        from ume_r1_rag.backends.batching import BatchLimits
-        from ume_r1_rag.backends.transformers import TransformersBackend
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"the transformers backend needs {error.name}: pip install 'ume-r1-rag[transformers]'"
-        ) from error
-    except ImportError as error:
-        raise BackendError(
-            f"the transformers backend cannot be imported: {error}. Is a package too old or broken? "
-            "`ume-r1 doctor` shows the versions; pip install -U 'ume-r1-rag[transformers]'"
-        ) from error
-    return TransformersBackend(path, preset, device, dtype, BatchLimits(requests=batch_size))
-
-
-def _vllm(
-    path: Path,
-    preset: Preset,
-    device: str | None,
-    dtype: str,
-    options: VllmOptions | Mapping[str, Any] | None,
-) -> Backend:
-    try:
-        from ume_r1_rag.backends.vllm.backend import VllmBackend
-        from ume_r1_rag.backends.vllm.states import arguments
-
-        arguments.device_type()
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"the vllm backend needs {error.name}: pip install 'ume-r1-rag[vllm]', on a GPU in an "
-            "environment of its own"
-        ) from error
-    except ImportError as error:
-        raise BackendError(
-            f"the vllm backend cannot be imported: {error}. `ume-r1 doctor` shows the versions; docs/vllm.md "
-            "says which were tried"
-        ) from error
-    return VllmBackend(path, preset, device, dtype, options=options)
 
 
 def _progress(total: int, show: bool | None) -> Any:
