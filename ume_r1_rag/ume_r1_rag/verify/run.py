@@ -34,8 +34,9 @@ FLOAT32_COSINE = 0.9999
 HALF_COSINE = 0.99
 """The same in 16 bits, where different kernels round differently; a wrong row or layer is far below."""
 
-VALID_SHARE = 0.9
-"""Of the generations that should end with a marker and the official form; less speaks of a wrong prompt."""
+VALID_SHARE = 0.5
+"""Of the generations that should end with a marker and the official form. A wrong prompt or position leaves
+next to none; a model that is half-trained, or strange to the inputs, has its own share, and it is shown."""
 
 _BOTH: frozenset[Space] = frozenset({"disc", "gen"})
 
