@@ -47,7 +47,7 @@ def environment(monkeypatch):
 def loaded(monkeypatch, nano_encoder):
     """Commands get the shared model in place of loading their own."""
 
-    def load(name, preset="serving", think="full", revision=None, batch_size=32):
+    def load(name, preset="serving", think="full", revision=None, batch_size=32, run=None):
         assert (name, get_preset(preset), revision) == ("nano", PRESETS["serving"], None)
         encoder = copy.copy(nano_encoder)
         encoder.think = think
@@ -438,7 +438,7 @@ def test_bench_prints_the_table_and_exits_by_the_bars(tmp_path, monkeypatch):
 
 def test_the_model_of_a_collection(monkeypatch):
     calls = []
-    monkeypatch.setattr(model, "load_encoder", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(model, "load_encoder", lambda *arguments: calls.append(arguments[:5]))
     paper, serving = PRESETS["paper"], PRESETS["serving"]
     stored = {name: json.loads(json.dumps(asdict(preset))) for name, preset in PRESETS.items()}
     hub = {"model": "owner/name", "revision": "abc", "preset": stored["paper"], "think": 64}
@@ -459,7 +459,7 @@ def test_the_model_of_a_collection(monkeypatch):
     ]
     monkeypatch.delenv("UME_R1_MODEL")
     with pytest.raises(ConfigError, match="pass --model DIR"):
-        model.encoder_for({"model": "local"}, None, None)
+        model.encoder_for({"model": "local", "preset": stored["serving"]}, None, None)
 
 
 def test_the_place_of_an_index(monkeypatch):

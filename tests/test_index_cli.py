@@ -290,7 +290,7 @@ def test_a_collection_says_how_it_is_added_to(files, place, monkeypatch, make_en
     preset = json.loads(json.dumps(asdict(PRESETS["paper"])))
     asked = []
 
-    def load(name, preset="serving", think="full", revision=None, batch_size=32):
+    def load(name, preset="serving", think="full", revision=None, batch_size=32, run=None):
         asked.append((name, get_preset(preset).name, think, revision))
         return make_encoder(
             model=name, preset=json.loads(json.dumps(asdict(get_preset(preset)))), think=think, revision="abc"
