@@ -55,8 +55,7 @@ def lay_out(root: Path, version: str, texts: int) -> None:
     """Writes the files; in the old version a PDF and a video are longer, and half of the texts missing."""
     old = version == "old"
     (root / "sub").mkdir(parents=True, exist_ok=True)
-    for number in range(texts // 2 if old else texts):
-        (root / "sub" / f"{number:03}.txt").write_text(f"text {number} of the {version} version")
+    write_texts(root, version, range(texts // 2 if old else texts))
     write_pdf(root / "long.pdf", 9 if old else 5, version)
     colours = ["red" if version == "new" else "blue", "white", "white"]
     pages = [Image.new("RGB", (100, 100), colour) for colour in colours]
@@ -66,6 +65,12 @@ def lay_out(root: Path, version: str, texts: int) -> None:
         Image.new("RGB", (30, 30), (0, 80 * number, 99 if old else 0)).save(root / f"{number}.png")
     for name in ("broken.pdf", "broken.png"):
         (root / name).write_bytes(b"rubbish")
+
+
+def write_texts(root: Path, version: str, numbers: range) -> None:
+    """Writes some of the texts."""
+    for number in numbers:
+        (root / "sub" / f"{number:03}.txt").write_text(f"text {number} of the {version} version")
 
 
 def readable(root: Path) -> list[Document]:
@@ -222,9 +227,10 @@ def main(folder: Path, kills: int, seed: int, texts: int) -> None:
         wrong += [f"after kill {killed + 1}: {one}" for one in found]
         killed += in_time
         if not in_time:  # a fast machine was through first: more files, and on
-            texts += MORE_TEXTS
             assert texts < MOST_TEXTS, "ingestions end faster than they can be killed"
-            lay_out(root, "new", texts)
+            # The other files stay as they are: written anew, a PDF has another date, and counts as changed.
+            write_texts(root, "new", range(texts, texts + MORE_TEXTS))
+            texts += MORE_TEXTS
             expected = wanted(root)
     result = ask(lambda: finish(root, index_path))
     result |= {
