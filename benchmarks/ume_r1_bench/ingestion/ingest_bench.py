@@ -40,8 +40,9 @@ class IngestBench:
             UmeR1Encoder(NANO) if model == NANO else priced_encoder(cost_ms, self._folder / f"{side}-model")
         )
         self._clock = ModelClock(self._encoder)
-        # The first call of an encoder compiles and allocates.
+        # The first call of an encoder compiles and allocates; a new collection asks for its canaries, once.
         self._encoder.encode("warm", "disc")
+        self._encoder.canaries()
         self._peak = Peak()
 
     def run(self, pages: str) -> dict[str, float]:
