@@ -308,8 +308,9 @@ def test_reading_encoding_and_writing_overlap(tmp_path, index, encoder, monkeypa
     encoder.encode_document = slow(encoder.encode_document, "encode")
     index.upsert = slow(index.upsert, "write")
     ingest(encoder, index, tmp_path, "disc", batch_size=1)
-    for stage, name in (("read", "ume-r1 reading"), ("encode", "MainThread"), ("write", "ume-r1 writing")):
-        assert {thread for *_, thread in spans[stage]} == {name}
+    assert {thread for *_, thread in spans["read"]} == {"ume-r1 reading"}
+    assert {thread for *_, thread in spans["encode"]} == {"ume-r1 encoding_0", "ume-r1 encoding_1"}
+    assert {thread for *_, thread in spans["write"]} == {"ume-r1 writing"}
 
     def overlapping(one, other):
         return sum(a[0] < b[1] and b[0] < a[1] for a in spans[one] for b in spans[other])
@@ -317,7 +318,22 @@ def test_reading_encoding_and_writing_overlap(tmp_path, index, encoder, monkeypa
     assert overlapping("read", "encode") >= 6
     assert overlapping("encode", "write") >= 6
     assert overlapping("read", "write") >= 6
-    assert "ume-r1 reading" not in {thread.name for thread in threading.enumerate()}
+    assert overlapping("encode", "encode") >= 12 + 6, "each overlaps with itself, too"
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ume-r1")]
+
+
+def test_gen_is_encoded_in_the_callers_thread_where_an_interrupt_ends_it(tmp_path, index, encoder):
+    for number in range(4):
+        (tmp_path / f"{number}.txt").write_text(f"text {number}")
+    threads, encode = [], encoder.encode_document
+
+    def watched(*of, **options):
+        threads.append(threading.current_thread())
+        return encode(*of, **options)
+
+    encoder.encode_document = watched
+    ingest(encoder, index, tmp_path, "both", batch_size=1)
+    assert set(threads) == {threading.main_thread()}
 
 
 def test_no_more_than_a_few_windows_are_held(tmp_path, index, encoder, monkeypatch):
@@ -340,7 +356,7 @@ def test_no_more_than_a_few_windows_are_held(tmp_path, index, encoder, monkeypat
 
     encoder.encode_document = slow
     ingest(encoder, index, tmp_path, "disc", batch_size=4)
-    assert 8 <= max(ahead) <= 12, "one encoded, one waiting, one in the making"
+    assert 8 <= max(ahead) <= 16, "two encoded, one waiting, one in the making"
 
 
 def test_large_pictures_close_a_window_early(tmp_path, index, encoder, monkeypatch):

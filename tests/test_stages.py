@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ume_r1_rag.ingest.stages import Ahead, Behind
+from ume_r1_rag.ingest.stages import Ahead, Behind, BusyClock, in_order
 
 
 def threads():
@@ -156,3 +156,43 @@ def test_the_callers_own_error_is_the_one_that_is_raised():
 
     with pytest.raises(ValueError, match="mine"):
         run()
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_in_order_works_on_so_many_at_a_time_and_keeps_their_order(at_once):
+    busy, most = set(), []
+    met = threading.Barrier(at_once)
+
+    def work(number):
+        busy.add(number)
+        most.append(len(busy))
+        met.wait(20)
+        busy.discard(number)
+        return number * 10, threading.current_thread() is threading.main_thread()
+
+    got = list(in_order(work, range(12), at_once, "worker"))
+    assert [outcome for outcome, _ in got] == [number * 10 for number in range(12)]
+    assert {here for _, here in got} == {at_once == 1}
+    assert max(most) == at_once
+    assert not any(name.startswith("worker") for name in threads())
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_in_order_raises_an_items_error_at_its_turn(at_once):
+    got = []
+    with pytest.raises(ZeroDivisionError):
+        got.extend(in_order(lambda number: 6 // number, [3, 2, 0, 1], at_once, "worker"))
+    assert got == [2, 3]
+    assert not any(name.startswith("worker") for name in threads())
+
+
+def test_a_busy_clock_counts_time_once_however_many_are_busy():
+    clock = BusyClock()
+    began = time.perf_counter()
+    with clock:
+        with clock:
+            time.sleep(0.05)
+        time.sleep(0.05)
+    whole = time.perf_counter() - began
+    time.sleep(0.05)
+    assert 0.1 <= clock.seconds <= whole

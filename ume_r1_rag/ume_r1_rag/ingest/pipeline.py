@@ -1,7 +1,7 @@
 """Pipeline: files become documents, documents become points. Nothing is held but a few windows.
 
-Three threads work at once: one reads, rasterises and decodes, the caller's encodes, one writes. PDFium admits
-one thread, and an encoder belongs to its caller's.
+One thread reads, rasterises and decodes, because PDFium admits one; one writes; between them windows are
+encoded, two at a time where that is disc alone: while one is in the model the next is cut into patches.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ume_r1_rag.ingest.report import (
 )
 from ume_r1_rag.ingest.retry import failed_files
 from ume_r1_rag.ingest.segments import SEGMENT_S
-from ume_r1_rag.ingest.stages import Ahead, Behind
+from ume_r1_rag.ingest.stages import Ahead, Behind, BusyClock, in_order
 from ume_r1_rag.ingest.windows import Window, windows, without_pictures
 from ume_r1_rag.retriever.canary import recheck
 from ume_r1_rag.types import Document, Embedding, Encoder, Mode, mode_of, spaces_of
@@ -40,7 +40,11 @@ if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
 
 AHEAD = 1
-"""Windows that wait between two threads; with those in work, up to four hold pictures at a time."""
+"""Windows that wait between two threads; with those in work, up to five hold pictures at a time."""
+
+AT_ONCE = 2
+"""Windows that are encoded at a time, disc alone. With gen, preparing is nothing beside generating, and a
+window takes so long that an interrupt must not wait for it."""
 
 
 BROKEN_AFTER = 64
@@ -114,6 +118,15 @@ def ingest(
 
 
 @dataclass(frozen=True, slots=True)
+class _Answered:
+    """A window with what the encoder made of its documents."""
+
+    window: Window
+    documents: list[Document]
+    results: list[Embedding | UmeR1Error]
+
+
+@dataclass(frozen=True, slots=True)
 class _Encoded:
     """A window whose documents are encoded, and hold no pictures any more."""
 
@@ -176,7 +189,7 @@ class _Run:
     ) -> None:
         self._encoder, self._writer, self._mode, self._progress = encoder, writer, mode, progress
         self._started = time.perf_counter()
-        self._encode_s = 0.0
+        self._encoding = BusyClock()
         self._kinds, self._flagged, self._skipped = Counter[str](), Counter[str](), Counter[str]()
         self._replaced = self._unchanged = self._removed = self._failed = 0
         self._failures: list[Failure] = []
@@ -184,16 +197,18 @@ class _Run:
         self._last = ""
 
     def do(self, found: Any, show_progress: bool) -> None:
-        """Runs the three threads until all is written."""
+        """Reads, encodes and writes until all is written."""
         from tqdm import tqdm
+
+        at_once = AT_ONCE if self._mode == "disc" else 1
 
         with tqdm(desc="indexing", unit=" documents", disable=not show_progress) as bar:
             with (
                 Ahead(found, AHEAD, "ume-r1 reading") as ahead,
                 Behind(self._writer.write, AHEAD, "ume-r1 writing") as behind,
             ):
-                for window in ahead:
-                    encoded, broken = self._encode(window)
+                for answered in in_order(self._encode, ahead, at_once, "ume-r1 encoding"):
+                    encoded, broken = self._take(answered)
                     behind.put(encoded)
                     if broken is not None:
                         raise broken
@@ -216,23 +231,27 @@ class _Run:
             skipped=dict(self._skipped),
             flagged=dict(self._flagged),
             seconds=time.perf_counter() - self._started,
-            encode_s=self._encode_s,
+            encode_s=self._encoding.seconds,
         )
 
-    def _encode(self, window: Window) -> tuple[_Encoded, UmeR1Error | None]:
-        """Returns a window's embeddings, and the error of an encoder that fails at everything."""
+    def _encode(self, window: Window) -> _Answered:
+        """Returns what the encoder makes of a window, which lets go of its documents."""
         documents, window.documents = window.documents, []
-        broken: UmeR1Error | None = None
         if not documents:
-            return _Encoded(window, []), broken
-        began = time.perf_counter()
-        inputs = [document.input for document in documents]
-        results = self._encoder.encode_document(inputs, mode=self._mode, on_error="return")
-        self._encode_s += time.perf_counter() - began
+            return _Answered(window, [], [])
+        with self._encoding:
+            inputs = [document.input for document in documents]
+            results = self._encoder.encode_document(inputs, mode=self._mode, on_error="return")
+        return _Answered(window, [without_pictures(document) for document in documents], results)
+
+    def _take(self, answered: _Answered) -> tuple[_Encoded, UmeR1Error | None]:
+        """Returns a window's embeddings, and the error of an encoder that fails at everything."""
+        window = answered.window
+        broken: UmeR1Error | None = None
         pairs: list[tuple[Document, Embedding]] = []
-        for document, result in zip(documents, results, strict=True):
+        for document, result in zip(answered.documents, answered.results, strict=True):
             if isinstance(result, Embedding):
-                pairs.append((without_pictures(document), result))
+                pairs.append((document, result))
                 self._blameless = 0
                 continue
             window.fail(failure_of(document, result))

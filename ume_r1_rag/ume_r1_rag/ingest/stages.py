@@ -7,8 +7,10 @@ only be ended by polling; hence a channel of our own.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -149,3 +151,55 @@ class Behind(Generic[Item, Outcome]):
         self._thread.join()
         if error is None:
             self._raise()
+
+
+def in_order(
+    work: Callable[[Item], Outcome], items: Iterable[Item], at_once: int, name: str
+) -> Iterator[Outcome]:
+    """Yields the outcome of each item, in order, while so many are worked on at a time.
+
+    One at a time is worked on in the caller's thread, where an interrupt ends it at once; more are in threads
+    of their own, and an interrupt waits for them. What an item raised is raised at its turn.
+    """
+    if at_once == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(at_once, name) as pool:
+        begun = deque[Future[Outcome]]()
+        try:
+            for item in items:
+                begun.append(pool.submit(work, item))
+                if len(begun) == at_once:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()
+
+
+class BusyClock:
+    """Measures the time in which anybody is at work, however many at once.
+
+    Attributes:
+        seconds: so far.
+    """
+
+    def __init__(self) -> None:
+        """Starts at 0."""
+        self.seconds = 0.0
+        self._lock, self._busy, self._since = threading.Lock(), 0, 0.0
+
+    def __enter__(self) -> None:
+        """Somebody begins."""
+        with self._lock:
+            if not self._busy:
+                self._since = time.perf_counter()
+            self._busy += 1
+
+    def __exit__(self, *exc: object) -> None:
+        """Somebody ends."""
+        with self._lock:
+            self._busy -= 1
+            if not self._busy:
+                self.seconds += time.perf_counter() - self._since
