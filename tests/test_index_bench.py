@@ -182,7 +182,7 @@ def test_a_run_has_every_figure(run):
     ]
     assert figures["ingesting"] == []
     meta = figures["meta"]
-    assert (meta["dimension"], meta["queries"], meta["seed"], meta["pages"]) == (D, 2, 0, 0)
+    assert (meta["dimension"], meta["queries"], meta["seed"], meta["pages"]) == (D, 2, 0, [])
     assert {"Python", "qdrant-client", "numpy", "ume-r1-rag"} <= meta["versions"].keys()
     assert len(meta["load"]) == 2
     assert "CPUs" in meta["machine"]
@@ -196,8 +196,9 @@ def test_the_table_fits_a_terminal_and_names_every_case(run):
 
 
 def test_impossible_options_are_refused():
-    assert "is no number of points" in ran("bench", "index", "--sizes", "10,x").output
-    for wrong in ({"sizes": ()}, {"sizes": (0,)}, {"dimension": 1}, {"pages": -1}, {"model_cost_ms": 0}):
+    assert "'x' is no number of at least 1" in ran("bench", "index", "--sizes", "10,x").output
+    assert "'many' is no number of at least 1" in ran("bench", "index", "--pages", "many").output
+    for wrong in ({"sizes": ()}, {"sizes": (0,)}, {"dimension": 1}, {"pages": (0,)}, {"model_cost_ms": 0}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             Options(**wrong)
 
@@ -285,13 +286,16 @@ def test_both_sides_ingest_the_same_pages_and_the_model_takes_its_time(tmp_path)
 @pytest.mark.slow
 def test_a_run_with_pages_compares_nano_and_the_price_of_a_2b_model(tmp_path, monkeypatch):
     monkeypatch.setattr(index_bench, "check_alike", lambda *given: None)
-    options = Options(sizes=(20,), dimension=D, queries=1, pages=3, model_cost_ms=5, path=tmp_path)
+    options = Options(sizes=(20,), dimension=D, queries=1, pages=(3, 4), model_cost_ms=5, path=tmp_path)
     found = index_bench.run_index_bench(options, progress=False).ingesting
     assert [(one.model, one.side) for one in found] == [
         ("nano", "ours"),
         ("nano", "plain"),
         ("2B at 5 ms a page", "ours"),
         ("2B at 5 ms a page", "plain"),
+        ("nano", "ours"),
+        ("nano", "plain"),
     ]
-    assert all(one.pages == 3 and 0 < one.model_s < one.encode_s < one.seconds for one in found)
+    assert [one.pages for one in found] == [3, 3, 3, 3, 4, 4]
+    assert all(0 < one.model_s < one.encode_s < one.seconds for one in found)
     assert not any(tmp_path.iterdir()), "folders are removed"

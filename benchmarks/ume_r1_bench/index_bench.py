@@ -28,8 +28,8 @@ from ume_r1_rag.errors import ConfigError
 
 SIZES: Final = (1_000, 10_000, 50_000)
 
-_FOLDER: Final = 1_000
-"""Points that are written to a folder: each costs a commit, whatever the size."""
+_FOLDER: Final = 10_000
+"""Points that are written to a folder, at most: each costs a commit, whatever the size."""
 
 _PACKAGES: Final = ("ume-r1-rag", "qdrant-client", "numpy", "torch", "transformers")
 
@@ -42,7 +42,7 @@ class Options:
         sizes: points of the stores.
         dimension: D of their vectors; UME-R1-2B's by default.
         queries: of each kind.
-        pages: to ingest; 0 leaves that out.
+        pages: to ingest with nano, as many runs as numbers; the first at the cost of a 2B model as well.
         model_cost_ms: what a page costs a 2B model.
         path: where the folders are made; a temporary one by default.
         seed: of all that is random.
@@ -51,7 +51,7 @@ class Options:
     sizes: Sequence[int] = SIZES
     dimension: int = 1536
     queries: int = 50
-    pages: int = 200
+    pages: Sequence[int] = (200,)
     model_cost_ms: float = 50.0
     path: Path | None = None
     seed: int = 0
@@ -64,7 +64,9 @@ class Options:
         """
         if not self.sizes or min(self.sizes) < 1:
             raise ConfigError(f"sizes={list(self.sizes)}: give one or more, of at least 1 point")
-        for name, least in (("dimension", 2), ("queries", 1), ("pages", 0), ("seed", 0)):
+        if min(self.pages, default=1) < 1:
+            raise ConfigError(f"pages={list(self.pages)}: give counts of at least 1, or none")
+        for name, least in (("dimension", 2), ("queries", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name}={getattr(self, name)}: it must be at least {least}")
         if not 0 < self.model_cost_ms < float("inf"):
@@ -93,19 +95,19 @@ def run_index_bench(
         for size in given.sizes:
             bar.set_description(f"{size:,} points")
             _in_memory(size, given, report, bar)
-        bar.set_description("to a folder")
-        report.writing.append(_to_folder(min(_FOLDER, *given.sizes), given, Path(folder), bar))
-        if given.pages:
-            bar.set_description("ingesting")
-            report.ingesting = compare_ingestion(
-                Path(folder), given.pages, given.model_cost_ms, given.seed, bar.update
-            )
+        for size in dict.fromkeys(min(_FOLDER, size) for size in given.sizes):
+            bar.set_description(f"{size:,} points to a folder")
+            report.writing.append(_to_folder(size, given, Path(folder), bar))
+        for pages in given.pages:
+            bar.set_description(f"ingesting {pages:,} pages")
+            cost_ms = given.model_cost_ms if not report.ingesting else None
+            report.ingesting += compare_ingestion(Path(folder), pages, cost_ms, given.seed, bar.update)
     report.meta = {
         **_machine(),
         "load": [round(one[0], 1) for one in (load, os.getloadavg())],
         "dimension": given.dimension,
         "queries": given.queries,
-        "pages": given.pages,
+        "pages": list(given.pages),
         "model_cost_ms": given.model_cost_ms,
         "seed": given.seed,
         "at": datetime.now(UTC).isoformat(timespec="minutes"),
@@ -126,7 +128,9 @@ def _in_memory(size: int, given: Options, report: IndexReport, bar: Any) -> None
 
 
 def _to_folder(size: int, given: Options, folder: Path, bar: Any) -> Writing:
-    with stores(given.dimension, given.seed, folder) as pair:
+    place = folder / f"store-{size}"
+    place.mkdir()
+    with stores(given.dimension, given.seed, place) as pair:
         return measure_write(pair, "folder", size, bar.update)
 
 

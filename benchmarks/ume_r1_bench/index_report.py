@@ -162,7 +162,7 @@ class IndexReport:
 
     def table(self) -> str:
         """Returns the figures as text of less than 100 columns."""
-        parts = [self._writing(), *self._searching(), self._ingesting(), self._about()]
+        parts = [self._writing(), *self._searching(), *self._ingesting(), self._about()]
         return "\n\n".join(part for part in parts if part)
 
     def _writing(self) -> str:
@@ -210,28 +210,33 @@ class IndexReport:
             )
         return tables
 
-    def _ingesting(self) -> str:
-        if not self.ingesting:
-            return ""
+    def _ingesting(self) -> list[str]:
+        counts = dict.fromkeys(one.pages for one in self.ingesting)
+        tables = [self._ingested(pages) for pages in counts]
+        goal = self.goal()
+        if goal is not None:
+            word = "reached" if goal.outside <= GOAL else "MISSED "
+            tables.append(
+                f"{word}  at most {GOAL:.0%} of the time outside the model: {goal.outside:.1%} ({goal.model})"
+            )
+        return tables
+
+    def _ingested(self, pages: int) -> str:
         lines = [
-            _head(f"Ingesting {self.ingesting[0].pages} PDF pages, disc, and peak memory"),
+            _head(f"Ingesting {pages:,} PDF pages, disc, and peak memory"),
             (
                 f"{'':<34}{'pages/s':>9}{'outside model':>16}{'= preparing':>13}{'+ waiting':>11}"
                 f"{'CPU ms':>9}{'MiB':>6}"
             ),
         ]
         for one in self.ingesting:
+            if one.pages != pages:
+                continue
             name = f"{one.model}, {'ingest' if one.side == 'ours' else 'a plain loop'}"
             waiting = one.outside - one.preparing
             lines.append(
                 f"{name:<34}{one.pages / one.seconds:>9.1f}{one.outside:>16.1%}{one.preparing:>13.1%}"
                 f"{waiting:>11.1%}{one.cpu_s / one.pages * 1000:>9.0f}{_mib(one.mib):>6}"
-            )
-        goal = self.goal()
-        if goal is not None:
-            word = "reached" if goal.outside <= GOAL else "MISSED "
-            lines.append(
-                f"{word}  at most {GOAL:.0%} of the time outside the model: {goal.outside:.1%} ({goal.model})"
             )
         return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Compare: ingestion with nano, and at the price of a 2B model, each beside a plain loop."""
+"""Compare: ingestion with nano, or at the price of a 2B model, each beside a plain loop."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ _TURNS: Final = 2
 
 
 def compare_ingestion(
-    folder: Path, pages: int, cost_ms: float, seed: int, done: Callable[[], Any]
+    folder: Path, pages: int, cost_ms: float | None, seed: int, done: Callable[[], Any]
 ) -> list[Ingesting]:
     """Returns what ingesting costs, per model and side; both sides take turns, half of the pages each.
 
     Args:
         folder: where pages and indexes may be put.
         pages: how many in all.
-        cost_ms: milliseconds that a page costs the 2B model.
+        cost_ms: milliseconds that a page costs the 2B model; None leaves that out.
         seed: of the pages.
         done: called after each turn.
     """
+    folder = folder / f"pages-{pages}"
     parts = [folder / f"paper-{turn}" for turn in range(_TURNS)]
     for turn, part in enumerate(parts):
         write_paper(part, pages // _TURNS + (turn < pages % _TURNS), seed + turn)
-    made: list[Ingesting] = []
-    for model in (_NANO, f"2B at {cost_ms:g} ms a page"):
-        made += _compare(folder / f"index-{len(made)}", parts, pages, model, cost_ms, done)
+    made = _compare(folder / "nano", parts, pages, _NANO, 0, done)
+    if cost_ms is not None:
+        made += _compare(folder / "2b", parts, pages, f"2B at {cost_ms:g} ms a page", cost_ms, done)
     return made
 
 

@@ -21,6 +21,7 @@ INDEX_EXAMPLES = """\b
 Examples:
   ume-r1 bench index                                       # minutes: writes and searches 61,000 points
   ume-r1 bench index --sizes 1000 --pages 0                # stores alone, no model
+  ume-r1 bench index --sizes 1000 --pages 1000,10000       # long ingestions with nano
   ume-r1 bench index --sizes 10000 --dimension 3584 --out figures.json
 """
 
@@ -106,8 +107,14 @@ def index(
     ] = 1536,
     queries: Annotated[int, typer.Option("--queries", min=1, help="Searches of each kind.")] = 50,
     pages: Annotated[
-        int, typer.Option("--pages", min=0, help="PDF pages to ingest; 0 leaves that out, and the model.")
-    ] = 200,
+        list[str] | None,
+        typer.Option(
+            "--pages",
+            metavar="N,...",
+            help="PDF pages to ingest with nano, the first number also at a 2B model's cost; 0: none.",
+            show_default="200",
+        ),
+    ] = None,
     model_cost_ms: Annotated[
         float,
         typer.Option(
@@ -146,15 +153,21 @@ def index(
         from ume_r1_bench.index_bench import SIZES, Options, run_index_bench
 
         given = Options(
-            _numbers(sizes) if sizes else SIZES, dimension, queries, pages, model_cost_ms, path, seed
+            _numbers(sizes, "--sizes") if sizes else SIZES,
+            dimension,
+            queries,
+            (200,) if pages is None else () if pages == ["0"] else _numbers(pages, "--pages"),
+            model_cost_ms,
+            path,
+            seed,
         )
         report = run_index_bench(given, out, progress=sys.stderr.isatty())
     typer.echo(report.table())
 
 
-def _numbers(texts: list[str]) -> list[int]:
+def _numbers(texts: list[str], option: str) -> list[int]:
     parts = [part.strip() for text in texts for part in text.split(",")]
     wrong = [part for part in parts if not (part.isascii() and part.isdigit() and int(part))]
     if wrong:
-        raise typer.BadParameter(f"{wrong[0]!r} is no number of points", param_hint="'--sizes'")
+        raise typer.BadParameter(f"{wrong[0]!r} is no number of at least 1", param_hint=f"'{option}'")
     return [int(part) for part in parts]
