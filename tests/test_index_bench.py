@@ -198,7 +198,14 @@ def test_the_table_fits_a_terminal_and_names_every_case(run):
 def test_impossible_options_are_refused():
     assert "'x' is no number of at least 1" in ran("bench", "index", "--sizes", "10,x").output
     assert "'many' is no number of at least 1" in ran("bench", "index", "--pages", "many").output
-    for wrong in ({"sizes": ()}, {"sizes": (0,)}, {"dimension": 1}, {"pages": (0,)}, {"model_cost_ms": 0}):
+    for wrong in (
+        {"sizes": ()},
+        {"sizes": (0,)},
+        {"dimension": 1},
+        {"pages": (0,)},
+        {"pages": (3, 3)},
+        {"model_cost_ms": 0},
+    ):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             Options(**wrong)
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from ume_r1_rag.cli import model
 from ume_r1_rag.cli.app import app
+from ume_r1_rag.cli.model import running
 from ume_r1_rag.cli.store import Address, storage_of
 from ume_r1_rag.errors import InputError
 from ume_r1_rag.index import QdrantIndex
@@ -336,6 +337,18 @@ def test_reasonings_are_not_made_where_none_are_unless_that_is_said(files, place
         run("index", files, "-p", place)
         with QdrantIndex(place) as index:
             assert index.coverage()["gen"] == 6
+
+
+def test_the_flags_of_what_runs_a_model_are_given_back():
+    given = running("vllm", ["max_num_seqs=8", "dtype=float32", "enforce_eager=true"])
+    words = given.flags()
+    assert words == [
+        *("--backend", "vllm", "--engine", "max_num_seqs=8"),
+        *("--engine", "dtype=float32", "--engine", "enforce_eager=true"),
+    ]
+    assert running("vllm", words[3::2]) == given
+    assert running("auto", None, "http://host").flags() == ["--base-url", "http://host"]
+    assert running("auto", None).flags() == []
 
 
 def test_the_remedy_can_be_copied(tmp_path, files, encoder):

@@ -229,6 +229,17 @@ async def test_without_the_key_there_is_nothing_but_health(encoder):
         assert (await client.get("/v1/models", headers=headers)).status_code == 200
 
 
+async def test_health_is_bad_once_the_index_is_gone(encoder):
+    index = filled(encoder)
+    async with in_process(create_app(encoder, Retriever(encoder, index), api_key="k")) as client:
+        assert (await client.get("/health")).status_code == 200
+        index._client.delete_collection(index.physical)
+        index._known.clear()  # as some seconds later
+        answer = await client.get("/health")
+    assert answer.status_code == 503
+    assert answer.json()["error"]["message"] == "the index cannot be reached"
+
+
 async def test_a_key_is_asked_for_before_a_body_is_read(encoder):
     async def endless():
         while True:

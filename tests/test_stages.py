@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ume_r1_rag.ingest.stages import Ahead, Behind, BusyClock, in_order
+from ume_r1_rag.ingest.stages import Ahead, AtOnce, Behind, BusyClock
 
 
 def threads():
@@ -158,32 +158,97 @@ def test_the_callers_own_error_is_the_one_that_is_raised():
         run()
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
-def test_in_order_works_on_so_many_at_a_time_and_keeps_their_order(at_once):
+def test_at_once_works_on_so_many_at_a_time_and_keeps_their_order():
     busy, most = set(), []
-    met = threading.Barrier(at_once)
+    met = threading.Barrier(3)
 
     def work(number):
         busy.add(number)
         most.append(len(busy))
         met.wait(20)
         busy.discard(number)
-        return number * 10, threading.current_thread() is threading.main_thread()
+        return number * 10
 
-    got = list(in_order(work, range(12), at_once, "worker"))
-    assert [outcome for outcome, _ in got] == [number * 10 for number in range(12)]
-    assert {here for _, here in got} == {at_once == 1}
-    assert max(most) == at_once
-    assert not any(name.startswith("worker") for name in threads())
+    with AtOnce(work, range(12), 3, "worker") as outcomes:
+        assert list(outcomes) == [number * 10 for number in range(12)]
+    assert max(most) == 3
+    wait_until(lambda: not any(name.startswith("worker") for name in threads()))
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_in_order_raises_an_items_error_at_its_turn(at_once):
+def test_at_once_takes_no_more_than_is_taken_from_it():
+    taken = []
+
+    def items():
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    with AtOnce(lambda number: number, items(), 2, "worker") as outcomes:
+        wait_until(lambda: len(taken) == 2)
+        for number in outcomes:
+            assert len(taken) <= number + 3
+            time.sleep(0.005)
+
+
+def test_at_once_hands_out_what_is_done_while_the_next_item_is_waited_for():
+    go_on = threading.Event()
+
+    def items():
+        yield 1
+        go_on.wait(20)
+        yield 2
+
+    with AtOnce(lambda number: number, items(), 2, "worker") as outcomes:
+        one = iter(outcomes)
+        assert next(one) == 1
+        assert not go_on.is_set()
+        go_on.set()
+        assert list(one) == [2]
+
+
+def test_at_once_raises_an_items_error_at_its_turn():
     got = []
-    with pytest.raises(ZeroDivisionError):
-        got.extend(in_order(lambda number: 6 // number, [3, 2, 0, 1], at_once, "worker"))
+    with (
+        AtOnce(lambda number: 6 // number, [3, 2, 0, 1], 2, "worker") as outcomes,
+        pytest.raises(ZeroDivisionError),
+    ):
+        got.extend(outcomes)
     assert got == [2, 3]
-    assert not any(name.startswith("worker") for name in threads())
+    wait_until(lambda: not any(name.startswith("worker") for name in threads()))
+
+
+def test_at_once_raises_what_ended_the_items_after_all_outcomes():
+    def items():
+        yield from (1, 2, 3)
+        raise ValueError("broken")
+
+    def slow(number):
+        time.sleep(0.02)
+        return number
+
+    got = []
+    with AtOnce(slow, items(), 2, "worker") as outcomes, pytest.raises(ValueError, match="broken"):
+        got.extend(outcomes)
+    assert got == [1, 2, 3]
+
+
+def test_an_interrupt_does_not_wait_for_what_is_under_way():
+    ends, began = threading.Event(), threading.Event()
+
+    def stuck(number):
+        began.set()
+        ends.wait(20)
+
+    def interrupted():
+        with AtOnce(stuck, range(5), 2, "worker"):
+            began.wait(20)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert any(name.startswith("worker") for name in threads()), "it is still stuck, and we are here"
+    ends.set()
+    wait_until(lambda: not any(name.startswith("worker") for name in threads()))
 
 
 def test_a_busy_clock_counts_time_once_however_many_are_busy():

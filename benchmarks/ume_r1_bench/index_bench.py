@@ -66,6 +66,8 @@ class Options:
             raise ConfigError(f"sizes={list(self.sizes)}: give one or more, of at least 1 point")
         if min(self.pages, default=1) < 1:
             raise ConfigError(f"pages={list(self.pages)}: give counts of at least 1, or none")
+        if len(set(self.pages)) < len(self.pages):
+            raise ConfigError(f"pages={list(self.pages)}: give each count once")
         for name, least in (("dimension", 2), ("queries", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name}={getattr(self, name)}: it must be at least {least}")
@@ -80,7 +82,7 @@ def run_index_bench(
 
     Args:
         options: what to measure.
-        out: where the figures go as JSON.
+        out: where the figures go as JSON, after each part.
         progress: whether to show a bar.
 
     Raises:
@@ -89,32 +91,39 @@ def run_index_bench(
     given = options or Options()
     began, load = time.monotonic(), os.getloadavg()
     report = IndexReport()
+
+    def keep() -> None:
+        """Writes what there is by now: a run takes long, and a later part may fail."""
+        report.meta = {
+            **_machine(),
+            "load": [round(one[0], 1) for one in (load, os.getloadavg())],
+            "dimension": given.dimension,
+            "queries": given.queries,
+            "pages": list(given.pages),
+            "model_cost_ms": given.model_cost_ms,
+            "seed": given.seed,
+            "at": datetime.now(UTC).isoformat(timespec="minutes"),
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        if out is not None:
+            report.write(out)
+
     with tempfile.TemporaryDirectory(dir=given.path) as folder, tqdm(disable=not progress) as bar:
         bar.set_description("comparing")
         check_alike(given.dimension, given.seed)
         for size in given.sizes:
             bar.set_description(f"{size:,} points")
             _in_memory(size, given, report, bar)
+            keep()
         for size in dict.fromkeys(min(_FOLDER, size) for size in given.sizes):
             bar.set_description(f"{size:,} points to a folder")
             report.writing.append(_to_folder(size, given, Path(folder), bar))
+            keep()
         for pages in given.pages:
             bar.set_description(f"ingesting {pages:,} pages")
             cost_ms = given.model_cost_ms if not report.ingesting else None
             report.ingesting += compare_ingestion(Path(folder), pages, cost_ms, given.seed, bar.update)
-    report.meta = {
-        **_machine(),
-        "load": [round(one[0], 1) for one in (load, os.getloadavg())],
-        "dimension": given.dimension,
-        "queries": given.queries,
-        "pages": list(given.pages),
-        "model_cost_ms": given.model_cost_ms,
-        "seed": given.seed,
-        "at": datetime.now(UTC).isoformat(timespec="minutes"),
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    if out is not None:
-        out.write_text(report.to_json(), encoding="utf-8")
+            keep()
     return report
 
 

@@ -304,7 +304,10 @@ INFORMATIVE_FIELDS = frozenset({"model", "revision"})
 
 @runtime_checkable
 class Encoder(Protocol):
-    """What an index, a retriever or a framework class needs of an encoder, local or remote."""
+    """What an index, a retriever or a framework class needs of an encoder, local or remote.
+
+    Every method may be called by several threads at a time: ``ingest`` and the server do.
+    """
 
     @property
     def dimension(self) -> int:

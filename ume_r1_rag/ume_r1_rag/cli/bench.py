@@ -19,7 +19,7 @@ Examples:
 
 INDEX_EXAMPLES = """\b
 Examples:
-  ume-r1 bench index                                       # minutes: writes and searches 61,000 points
+  ume-r1 bench index                                       # an hour: writes and searches 61,000 points
   ume-r1 bench index --sizes 1000 --pages 0                # stores alone, no model
   ume-r1 bench index --sizes 1000 --pages 1000,10000       # long ingestions with nano
   ume-r1 bench index --sizes 10000 --dimension 3584 --out figures.json

@@ -245,7 +245,6 @@ def _options(encoding: _Encoding, segment_s: float, cache: Path | None) -> list[
     """Returns the flags without which failed documents would be read or encoded otherwise."""
     said = {
         "--model": encoding.model,
-        "--base-url": encoding.run.base_url,
         "--preset": encoding.preset,
         "--think": encoding.think,
         "--mode": encoding.mode,
@@ -253,7 +252,8 @@ def _options(encoding: _Encoding, segment_s: float, cache: Path | None) -> list[
         "--cache": cache,
         "--segment": f"{segment_s:g}" if segment_s != _SEGMENT_S else None,
     }
-    return [word for flag, value in said.items() if value is not None for word in (flag, str(value))]
+    words = [word for flag, value in said.items() if value is not None for word in (flag, str(value))]
+    return [*words, *encoding.run.flags()]
 
 
 def _command(*words: str) -> str:

@@ -48,6 +48,13 @@ class Running:
     engine: Mapping[str, Any] = field(default_factory=dict)
     base_url: str | None = None
 
+    def flags(self) -> list[str]:
+        """Returns the command line's words that say the same."""
+        words = [] if self.backend == "auto" else ["--backend", self.backend]
+        for name, value in self.engine.items():
+            words += ["--engine", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+        return words if self.base_url is None else [*words, "--base-url", self.base_url]
+
 
 def running(backend: BackendName, engine: Sequence[str] | None, base_url: str | None = None) -> Running:
     """Returns what the options say; a VALUE is read as JSON where it is such, else as text.

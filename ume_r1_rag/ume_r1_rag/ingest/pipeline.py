@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from ume_r1_rag.ingest.report import (
 )
 from ume_r1_rag.ingest.retry import failed_files
 from ume_r1_rag.ingest.segments import SEGMENT_S
-from ume_r1_rag.ingest.stages import Ahead, Behind, BusyClock, in_order
+from ume_r1_rag.ingest.stages import Ahead, AtOnce, Behind, BusyClock
 from ume_r1_rag.ingest.windows import Window, windows, without_pictures
 from ume_r1_rag.retriever.canary import recheck
 from ume_r1_rag.types import Document, Embedding, Encoder, Mode, mode_of, spaces_of
@@ -40,11 +40,10 @@ if TYPE_CHECKING:
     from ume_r1_rag.index import QdrantIndex
 
 AHEAD = 1
-"""Windows that wait between two threads; with those in work, up to five hold pictures at a time."""
+"""Windows that wait between two threads; with those in work, up to four hold pictures at a time."""
 
 AT_ONCE = 2
-"""Windows that are encoded at a time, disc alone. With gen, preparing is nothing beside generating, and a
-window takes so long that an interrupt must not wait for it."""
+"""Windows that are encoded at a time, disc alone: with gen, preparing is nothing beside generating."""
 
 
 BROKEN_AFTER = 64
@@ -196,18 +195,17 @@ class _Run:
         self._blameless = 0
         self._last = ""
 
-    def do(self, found: Any, show_progress: bool) -> None:
+    def do(self, found: Generator[Window, None, None], show_progress: bool) -> None:
         """Reads, encodes and writes until all is written."""
         from tqdm import tqdm
-
-        at_once = AT_ONCE if self._mode == "disc" else 1
 
         with tqdm(desc="indexing", unit=" documents", disable=not show_progress) as bar:
             with (
                 Ahead(found, AHEAD, "ume-r1 reading") as ahead,
                 Behind(self._writer.write, AHEAD, "ume-r1 writing") as behind,
+                self._answers(ahead) as answers,
             ):
-                for answered in in_order(self._encode, ahead, at_once, "ume-r1 encoding"):
+                for answered in answers:
                     encoded, broken = self._take(answered)
                     behind.put(encoded)
                     if broken is not None:
@@ -216,6 +214,11 @@ class _Run:
                         self._count(written, bar)
             for written in behind.outcomes():
                 self._count(written, bar)
+
+    def _answers(self, found: Iterable[Window]) -> AbstractContextManager[Iterable[_Answered]]:
+        if self._mode == "disc":
+            return AtOnce(self._encode, found, AT_ONCE, "ume-r1 encoding")
+        return nullcontext(map(self._encode, found))
 
     def report(self, pruned: Pruned | None) -> IngestReport:
         """Returns what was done."""

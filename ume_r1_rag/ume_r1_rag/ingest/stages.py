@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -153,29 +152,98 @@ class Behind(Generic[Item, Outcome]):
             self._raise()
 
 
-def in_order(
-    work: Callable[[Item], Outcome], items: Iterable[Item], at_once: int, name: str
-) -> Iterator[Outcome]:
-    """Yields the outcome of each item, in order, while so many are worked on at a time.
+class AtOnce(Generic[Item, Outcome]):
+    """A function that several threads call, each with the next item; the outcomes come in the items' order.
 
-    One at a time is worked on in the caller's thread, where an interrupt ends it at once; more are in threads
-    of their own, and an interrupt waits for them. What an item raised is raised at its turn.
+    A context manager. No more than ``size`` items are taken whose outcomes were not. Iterating raises what an
+    item raised at that item's turn, and what ended the items after the outcomes before; later items may have
+    been worked on in vain. On leaving nothing more is begun; what is under way is waited for, but not by an
+    interrupt.
     """
-    if at_once == 1:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(at_once, name) as pool:
-        begun = deque[Future[Outcome]]()
-        try:
-            for item in items:
-                begun.append(pool.submit(work, item))
-                if len(begun) == at_once:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
-        finally:
-            for future in begun:
-                future.cancel()
+
+    def __init__(self, work: Callable[[Item], Outcome], items: Iterable[Item], size: int, name: str) -> None:
+        """Prepares the threads, which start with the context."""
+        self._work, self._items, self._size = work, iter(items), size
+        self._pulling = threading.Lock()
+        self._changed = threading.Condition()
+        self._taken = self._given = self._working = 0
+        self._done: dict[int, tuple[Outcome | None, BaseException | None]] = {}
+        self._ended = False
+        self._error: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{name} {number}", daemon=True)
+            for number in range(1, size + 1)
+        ]
+
+    def _run(self) -> None:
+        while (found := self._pull()) is not None:
+            number, item = found
+            outcome: Outcome | None = None
+            error: BaseException | None = None
+            try:
+                outcome = self._work(item)
+            except BaseException as failure:  # noqa: BLE001 -- raised again by __iter__, in the caller's thread
+                error = failure
+            with self._changed:
+                self._done[number] = (outcome, error)
+                self._ended |= error is not None
+                self._working -= 1
+                self._changed.notify_all()
+
+    def _pull(self) -> tuple[int, Item] | None:
+        """Waits for room and the next item; returns it with its number, or None at the end."""
+        with self._pulling:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended or self._taken - self._given < self._size)
+                if self._ended:
+                    return None
+            try:
+                item = next(self._items)
+            except BaseException as error:  # noqa: BLE001 -- raised again by __iter__, in the caller's thread
+                with self._changed:
+                    self._ended = True
+                    self._error = None if isinstance(error, StopIteration) else error
+                    self._changed.notify_all()
+                return None
+            with self._changed:
+                number = self._taken
+                self._taken += 1
+                self._working += 1
+            return number, item
+
+    def __iter__(self) -> Iterator[Outcome]:
+        """Yields the outcomes as soon as those before them are there."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._given in self._done or (self._ended and self._given == self._taken)
+                )
+                if self._given not in self._done:
+                    break
+                outcome, error = self._done.pop(self._given)
+                self._given += 1
+                self._changed.notify_all()
+            if error is not None:
+                raise error
+            yield outcome  # type: ignore[misc]  # there is one
+        if self._error is not None:
+            raise self._error
+
+    def __enter__(self) -> Self:
+        """Starts the threads."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Lets nothing more begin."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+            if not isinstance(error, KeyboardInterrupt):
+                self._changed.wait_for(lambda: not self._working)
 
 
 class BusyClock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field, replace
 
 from ume_r1_rag.ingest.changes import Change, Settled
@@ -69,7 +69,9 @@ class Window:
         return len(self.documents) >= batch_size or self.pixels >= MAX_PIXELS or self.notes >= MAX_NOTES
 
 
-def windows(changes: Iterable[Change | Settled | Failure | Skipped], batch_size: int) -> Iterator[Window]:
+def windows(
+    changes: Iterable[Change | Settled | Failure | Skipped], batch_size: int
+) -> Generator[Window, None, None]:
     """Yields windows of at most ``batch_size`` documents, reading them as it goes."""
     window = Window()
     for change in changes:

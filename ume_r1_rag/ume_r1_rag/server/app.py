@@ -130,9 +130,11 @@ def _add_routes(app: FastAPI, server: _Server, searches: bool) -> None:
 
     @app.get("/health", response_model=Health, responses=_ERRORS)
     async def health() -> Response:
-        """Says that the server answers."""
+        """Says that the server answers, and that its index is there if it was given one."""
         from ume_r1_rag import __version__
 
+        if server.retriever is not None:
+            await asyncio.to_thread(server.retriever.index.has, "disc")
         return json_response({"status": "ok", "version": __version__})
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}, **_ERRORS})
