@@ -82,8 +82,8 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.005)
 
 
-def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 60
+def wait_until(condition: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -116,6 +116,11 @@ class VllmBackend:
         """How vectors are had: of one engine or in two passes."""
         return self._running().name
 
+    @property
+    def error(self) -> UmeR1Error | None:
+        """What its engine died of, or None."""
+        return self._way.error if self._way is not None else None
+
     def run(self, requests: Iterable[Request]) -> Iterator[Outcome]:
         """Yields every request's outcome as it finishes; see ``Backend.run``."""
         return self._run(requests, threading.Event())

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import threading
 import time
+from concurrent.futures import wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -97,9 +98,15 @@ class AsyncEngine:
         # It would call the engine's end an error, at length.
         if (handler := getattr(self._engine, "output_handler", None)) is not None:
             self._loop.call_soon_threadsafe(handler.cancel)
-        # Ends its processes, by force after some seconds.
-        self._engine.shutdown()
+        self._end_processes()
         self._stop_loop()
+
+    def _end_processes(self) -> None:
+        """Ends the engine's processes, after some seconds by force, and waits until their memory is free."""
+        self._engine.shutdown()
+        last = time.monotonic() + _LAST_S
+        for process in self._processes:
+            process.join(max(0.0, last - time.monotonic()))
 
     def _started(self, arguments: dict[str, Any], timeout: float) -> Any:
         from vllm import AsyncEngineArgs
@@ -112,18 +119,20 @@ class AsyncEngine:
         with child.marked():
             future = asyncio.run_coroutine_threadsafe(make(), self._loop)
             try:
-                return future.result(timeout)
-            except TimeoutError:
-                if future.done():  # an error of vLLM's own
-                    raise
-            # vLLM waits for its processes without end; it raises once they are gone.
-            _kill(set(multiprocessing.active_children()) - before)
-            with suppress(Exception):
-                future.result(_LAST_S)
-            raise ConfigError(
-                f"vLLM has not started within {timeout:.0f} s: see its log above, free cores or memory, or "
-                "raise start_timeout"
-            )
+                started = bool(wait([future], timeout).done)
+            except BaseException:  # Ctrl-C
+                _kill(before)
+                raise
+        self._processes = _engines(before)
+        if started:
+            return future.result()
+        # vLLM waits for its processes without end; it raises once they are gone.
+        _kill(before)
+        wait([future], _LAST_S)
+        raise ConfigError(
+            f"vLLM has not started within {timeout:.0f} s: see its log above, free cores or memory, or raise "
+            "start_timeout"
+        )
 
     def _start(self, job: Job) -> None:
         if (error := self.error) is not None:
@@ -176,7 +185,7 @@ class AsyncEngine:
         for job, task in list(self._jobs.values()):
             task.cancel()
             job.fail(self._error)
-        await self._loop.run_in_executor(None, self._engine.shutdown)
+        await self._loop.run_in_executor(None, self._end_processes)
 
     def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -185,8 +194,13 @@ class AsyncEngine:
             self._loop.close()
 
 
-def _kill(processes: set[BaseProcess]) -> None:
-    for process in processes:
-        if process.name.startswith(("EngineCore", "VLLM_DP")):
-            # Its workers see that it is gone, and end.
-            process.kill()
+def _engines(before: set[BaseProcess]) -> list[BaseProcess]:
+    """Returns vLLM's processes that were not there before."""
+    now = multiprocessing.active_children()
+    return [one for one in now if one not in before and one.name.startswith(("EngineCore", "VLLM_DP"))]
+
+
+def _kill(before: set[BaseProcess]) -> None:
+    # Their workers see that they are gone, and end.
+    for process in _engines(before):
+        process.kill()
