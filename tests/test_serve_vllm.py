@@ -8,13 +8,12 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import numpy as np
 import openai
 import pytest
-from served import Served, chat, data_url, image_part, until, wait_until
+from served import Served, below, chat, data_url, image_part, runs, until, wait_until
 
 from ume_r1_bench.parity_inputs import picture
 from ume_r1_rag.errors import BackendError
@@ -134,25 +133,8 @@ def test_a_server_with_vllms_own_processes_answers_and_ends_them(tmp_path, stop)
                 server.send_signal(stop)
             assert answer.result(300).status_code == 200, answer.result().text
             assert len(answer.result().json()["data"]) == 256
-        server.wait(60)
+        assert server.wait(300) == 0
         wait_until(lambda: not any(runs(pid) for pid in processes))
     finally:
         server.kill()
         server.wait(60)
-
-
-def below(pid):
-    """Returns the name of each process below one, by its id."""
-    found = {}
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found |= {int(child): Path(f"/proc/{child}/comm").read_text(), **below(int(child))}
-    return found
-
-
-def runs(pid):
-    """Returns whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
