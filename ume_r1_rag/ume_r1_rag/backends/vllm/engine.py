@@ -92,7 +92,7 @@ class MakeEngine(Protocol):
     """Starts an engine here or in processes of its own."""
 
     def __call__(
-        self, arguments: dict[str, Any], *, pools: bool = False, awaiting: Callable[[], bool] | None = None
+        self, arguments: dict[str, Any], /, *, pools: bool = False, awaiting: Callable[[], bool] | None = None
     ) -> Engine:
         """Returns it, started.
 
