@@ -79,6 +79,15 @@ def vllm_backend(vllm_backends):
     return vllm_backends("one-engine")
 
 
+@pytest.fixture
+def vllm_encoder(vllm_backend, nano_encoder):
+    """An encoder around the backend of all tests, without a second engine."""
+    made = object.__new__(type(nano_encoder))
+    made.__dict__.update(nano_encoder.__dict__)
+    made.backend = vllm_backend
+    return made
+
+
 @pytest.fixture(scope="session")
 def make_encoder():
     """Makes cheap encoders: ``make_encoder(dimension=32, model="m1", spaces=…, fail=…)``."""

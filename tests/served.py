@@ -7,6 +7,7 @@ import base64
 import threading
 import time
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -82,8 +83,8 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.005)
 
 
-def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 60
+def wait_until(condition: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -108,3 +109,20 @@ def image_part(url: str) -> dict[str, Any]:
 
 def video_part(url: str) -> dict[str, Any]:
     return {"type": "video_url", "video_url": {"url": url}}
+
+
+def below(pid: int) -> dict[int, str]:
+    """Returns the name of each process below one, by its id."""
+    found: dict[int, str] = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found |= {int(child): Path(f"/proc/{child}/comm").read_text(), **below(int(child))}
+    return found
+
+
+def runs(pid: int) -> bool:
+    """Returns whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

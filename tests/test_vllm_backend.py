@@ -38,12 +38,8 @@ def ask(vllm_backend):
 
 
 @pytest.fixture
-def encoder(vllm_backend, nano_encoder):
-    """An encoder around the backend of all tests, without a second engine."""
-    made = object.__new__(UmeR1Encoder)
-    made.__dict__.update(nano_encoder.__dict__)
-    made.backend = vllm_backend
-    return made
+def encoder(vllm_encoder):
+    return vllm_encoder
 
 
 INPUTS = [

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from served import runs, wait_until
 from transformers import AutoModelForImageTextToText
 
 from ume_r1_bench.parity_inputs import clip, parity_inputs
@@ -88,6 +93,9 @@ def test_options_that_cannot_work_are_refused():
         VllmOptions(tensor_parallel_size=0)
     with pytest.raises(ConfigError, match="in_process"):
         VllmOptions(in_process=True, tensor_parallel_size=2)
+    for name in ("start_timeout", "silence_timeout"):
+        with pytest.raises(ConfigError, match=name):
+            VllmOptions(**{name: 0})
     with pytest.raises(ConfigError, match='for backend="vllm"'):
         UmeR1Encoder("nano", vllm={"way": "auto"})
 
@@ -188,3 +196,71 @@ def test_rows_arrive_with_their_places():
     assert key == "a"
     assert rows["gen"][0] == 9
     np.testing.assert_array_equal(rows["gen"][1], [3, 4, 5])
+
+
+@pytest.mark.vllm
+def test_an_engines_processes_on_a_cpu_do_not_spin(monkeypatch):
+    """vLLM would put the worker into a process of its own, with threads on all of two cores."""
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+    from ume_r1_rag.backends.vllm.states import arguments
+
+    if not arguments.on_cpu():
+        pytest.skip("on another device vLLM does so by itself")
+    monkeypatch.delenv("VLLM_CPU_NUM_OF_RESERVED_CPU", raising=False)
+    visual = VisualProcessor(load_processor(nano_path()), PRESETS["serving"])
+
+    def common(**options):
+        return arguments.common(nano_path(), VllmOptions.of(options), "float32", visual)
+
+    assert "distributed_executor_backend" not in common()
+    assert common(in_process=False)["distributed_executor_backend"] is UniProcExecutor
+    assert common(in_process=False, distributed_executor_backend="mp")["distributed_executor_backend"] == "mp"
+    assert "distributed_executor_backend" not in common(tensor_parallel_size=2)
+    assert os.environ["VLLM_CPU_NUM_OF_RESERVED_CPU"] == "1"
+
+
+CLIENT = """
+import multiprocessing, os, signal, time
+from ume_r1_rag.backends.vllm.states import child
+
+def engine():
+    child.obey()
+    os.kill(os.getpid(), signal.SIGINT)
+    print("still there", os.getpid(), flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    with child.marked():
+        multiprocessing.get_context("spawn").Process(target=engine).start()
+        child.obey()
+    signal.pause()
+"""
+
+
+def test_an_engine_leaves_ctrl_c_to_its_client_and_ends_with_it(tmp_path):
+    script = tmp_path / "client.py"
+    script.write_text(CLIENT)
+    client = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    try:
+        words = client.stdout.readline().split()
+        assert words[:2] == ["still", "there"]
+        # The client itself is no engine: killed, it can do nothing for the one that it started.
+        client.kill()
+        client.wait(60)
+        wait_until(lambda: not runs(int(words[2])))
+    finally:
+        client.kill()
+        client.stdout.close()
+
+
+def test_other_engines_are_left_alone():
+    from ume_r1_rag.backends.vllm.states import child
+
+    before = signal.getsignal(signal.SIGINT)
+    with child.marked():
+        child.obey()
+        assert os.environ["UME_R1_VLLM_CLIENT"] == str(os.getpid())
+    child.obey()
+    assert "UME_R1_VLLM_CLIENT" not in os.environ
+    assert signal.getsignal(signal.SIGINT) is before

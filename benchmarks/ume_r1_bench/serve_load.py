@@ -1,4 +1,4 @@
-"""``python -m ume_r1_bench.serve_load``: how fast a server answers 1, 8 and 64 clients, over loopback.
+"""``ume-r1 bench serve``: how fast a server answers 1, 8 and 64 clients, over loopback.
 
 The server runs in a process of its own, the clients share one; each client sends its next text as soon as it
 has the answer to the last. Beside it stands the encoder alone, in batches, without HTTP. Figures are of the
@@ -7,29 +7,34 @@ machine that printed them.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import json
 import multiprocessing
 import os
+import signal
 import socket
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import numpy as np
 
 from ume_r1_rag.errors import ServerUnavailable
-from ume_r1_rag.types import Mode
+
+if TYPE_CHECKING:
+    from ume_r1_rag import UmeR1Encoder
+    from ume_r1_rag.backends.choice import BackendName
+    from ume_r1_rag.types import Mode
 
 CLIENTS: Final = (1, 8, 64)
-_START_S = 300.0
+_START_S = 1800.0
 _WORDS = "red blue green circle square bar north south east west two three left right small large".split()
 
 
@@ -58,28 +63,95 @@ class Load:
     p99_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What is measured.
+
+    Attributes:
+        model: nano, a folder or a hub id.
+        backend: what runs it.
+        vllm: how vLLM runs, if it does.
+        max_new_tokens: of a generation; None for the preset's.
+    """
+
+    model: str = "nano"
+    backend: BackendName = "auto"
+    vllm: Mapping[str, Any] | None = None
+    max_new_tokens: int | None = None
+
+    def encoder(self) -> UmeR1Encoder:
+        """Returns the encoder, loaded."""
+        from ume_r1_rag import UmeR1Encoder
+
+        return UmeR1Encoder(
+            self.model, backend=self.backend, vllm=self.vllm, max_new_tokens=self.max_new_tokens
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What was measured, and on what.
+
+    Attributes:
+        about: model, backend, cores, load before and after, and when.
+        loads: a line of the table each.
+    """
+
+    about: Mapping[str, Any]
+    loads: tuple[Load, ...]
+
+    def table(self) -> str:
+        """Returns the figures as text."""
+        return "\n".join(
+            (table(self.loads), ", ".join(f"{name} {value}" for name, value in self.about.items()))
+        )
+
+    def to_json(self) -> str:
+        """Returns the figures as JSON."""
+        return json.dumps({**self.about, "loads": [asdict(one) for one in self.loads]}, indent=2)
+
+
 def run_load(
-    model: str = "nano",
+    served: Served | None = None,
     seconds: float = 10.0,
     clients: Sequence[int] = CLIENTS,
     modes: Sequence[Mode] = ("disc", "gen"),
-    max_new_tokens: int | None = None,
-) -> list[Load]:
+    out: Path | None = None,
+) -> LoadReport:
     """Measures a server, each number of clients for some seconds and until what they sent is answered.
+
+    Args:
+        served: what is measured.
+        seconds: for each line of the table.
+        clients: numbers of them.
+        modes: disc, gen or both.
+        out: where the figures go as JSON.
 
     Raises:
         ServerUnavailable: the server did not come up.
     """
-    found = []
-    with _served(model, max_new_tokens) as url:
+    served = served or Served()
+    found, before = [], os.getloadavg()[0]
+    with _serving(served) as url:
         for mode in modes:
             asyncio.run(_press(url, mode, min(clients), min(seconds, 2.0)))  # warms up
             found += [asyncio.run(_press(url, mode, number, seconds)) for number in clients]
-    return found + _alone(model, seconds, modes, max_new_tokens)
+    found += _alone(served, seconds, modes)
+    about = {
+        "model": served.model,
+        "backend": served.backend,
+        "cpus": os.cpu_count(),
+        "load": [round(before, 1), round(os.getloadavg()[0], 1)],
+        "at": datetime.now(UTC).isoformat(timespec="minutes"),
+    }
+    report = LoadReport(about, tuple(found))
+    if out is not None:
+        out.write_text(report.to_json(), encoding="utf-8")
+    return report
 
 
 def table(found: Sequence[Load]) -> str:
-    """Returns the figures as text."""
+    """Returns the figures as text, without what they were measured on."""
     lines = [
         (
             f"{'mode':<5} {'clients':>12} {'answers/s':>10} {'gen tok/s':>10} "
@@ -125,12 +197,10 @@ async def _press(url: str, mode: str, clients: int, seconds: float) -> Load:
     return _load(mode, clients, times, refused, tokens, spent, len(times))
 
 
-def _alone(model: str, seconds: float, modes: Sequence[Mode], max_new_tokens: int | None) -> list[Load]:
+def _alone(served: Served, seconds: float, modes: Sequence[Mode]) -> list[Load]:
     """Returns what the encoder does by itself, in batches of 32."""
-    from ume_r1_rag import UmeR1Encoder
-
     found, texts = [], _texts(0)
-    with UmeR1Encoder(model, max_new_tokens=max_new_tokens) as encoder:
+    with served.encoder() as encoder:
         for mode in modes:
             encoder.encode(["warm"] * 2, mode)
             times: list[float] = []
@@ -163,11 +233,11 @@ def _texts(seed: int) -> Iterator[str]:
 
 
 @contextmanager
-def _served(model: str, max_new_tokens: int | None) -> Iterator[str]:
+def _serving(served: Served) -> Iterator[str]:
     """Yields the address of a server in a process of its own."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(model, max_new_tokens, port))
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(served, port))
     process.start()
     url = f"http://127.0.0.1:{port}"
     try:
@@ -191,41 +261,12 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _serve(model: str, max_new_tokens: int | None, port: int) -> None:
+def _serve(served: Served, port: int) -> None:
     import uvicorn
 
-    from ume_r1_rag import UmeR1Encoder
     from ume_r1_rag.server import create_app
 
-    encoder = UmeR1Encoder(model, max_new_tokens=max_new_tokens)
-    uvicorn.run(create_app(encoder), host="127.0.0.1", port=port, log_level="warning")
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ume_r1_bench.serve_load", description="Measures `ume-r1 serve` over loopback."
-    )
-    parser.add_argument("--model", default="nano", help="nano, a folder or a hub id")
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each line of the table")
-    parser.add_argument("--clients", type=int, nargs="+", default=list(CLIENTS))
-    parser.add_argument("--modes", nargs="+", choices=("disc", "gen"), default=["disc", "gen"])
-    parser.add_argument("--max-new-tokens", type=int, help="default: the preset's")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    chosen = parser.parse_args(arguments)
-    before = os.getloadavg()[0]
-    found = run_load(chosen.model, chosen.seconds, chosen.clients, chosen.modes, chosen.max_new_tokens)
-    print(table(found))
-    about: dict[str, Any] = {
-        "model": chosen.model,
-        "cpus": os.cpu_count(),
-        "load": [round(before, 1), round(os.getloadavg()[0], 1)],
-        "at": datetime.now(UTC).isoformat(timespec="minutes"),
-    }
-    print(", ".join(f"{name} {value}" for name, value in about.items()))
-    if chosen.out is not None:
-        chosen.out.write_text(json.dumps({**about, "loads": [asdict(one) for one in found]}, indent=2))
-
-
-if __name__ == "__main__":
-    main()
+    # uvicorn lets answers finish and then raises the signal again; the encoder is to be closed after that.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with served.encoder() as encoder:
+        uvicorn.run(create_app(encoder), host="127.0.0.1", port=port, log_level="warning")

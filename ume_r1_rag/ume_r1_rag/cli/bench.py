@@ -1,4 +1,4 @@
-"""``ume-r1 bench``: hit@1 on the world; the index beside plain qdrant-client."""
+"""``ume-r1 bench``: hit@1 on the world; the index beside plain qdrant-client; a server under load."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ume_r1_rag.cli.options import ModelOption, budget, check_target
+from ume_r1_rag.cli.options import BackendOption, EngineOption, ModelOption, budget, check_target
 
 EXAMPLES = """\b
 Examples:
@@ -23,6 +23,14 @@ Examples:
   ume-r1 bench index --sizes 1000 --pages 0                # stores alone, no model
   ume-r1 bench index --sizes 1000 --pages 1000,10000       # long ingestions with nano
   ume-r1 bench index --sizes 10000 --dimension 3584 --out figures.json
+"""
+
+
+SERVE_EXAMPLES = """\b
+Examples:
+  ume-r1 bench serve                                       # nano, some minutes
+  ume-r1 bench serve --modes disc --clients 64 --seconds 5
+  ume-r1 bench serve --backend vllm --engine in_process=false --out load.json
 """
 
 
@@ -162,6 +170,57 @@ def index(
             seed,
         )
         report = run_index_bench(given, out, progress=sys.stderr.isatty())
+    typer.echo(report.table())
+
+
+def serve(
+    model: ModelOption = None,
+    backend: BackendOption = "auto",
+    engine: EngineOption = None,
+    clients: Annotated[
+        list[str] | None,
+        typer.Option("--clients", metavar="N,...", help="Clients at a time.", show_default="1,8,64"),
+    ] = None,
+    modes: Annotated[
+        Literal["disc", "gen", "both"], typer.Option("--modes", help="What is asked for, one after another.")
+    ] = "both",
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, help="For each line of the table, and what was sent.")
+    ] = 10.0,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option("--max-new-tokens", min=1, help="Of a generation.", show_default="the preset's"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.json", dir_okay=False, help="Write the figures.")
+    ] = None,
+) -> None:
+    """Measure `ume-r1 serve` over loopback: answers a second, and the time to an answer.
+
+    The server runs in a process of its own, the clients share one; each sends its next text when it has the
+    answer to the last. Beside it stands the encoder alone, in batches of 32, without HTTP; the time is then
+    a batch's. All of it shares this machine's cores.
+    """
+    check_target(out, "--out")
+    from ume_r1_rag.checkpoints import resolve_model
+    from ume_r1_rag.cli.model import needs, quiet, running
+
+    how, numbers = running(backend, engine), _numbers(clients, "--clients") if clients else None
+    with needs("serve"):
+        checkpoint = resolve_model(model)
+        quiet()
+        from ume_r1_bench.serve_load import CLIENTS, Served, run_load
+
+        served = Served(
+            checkpoint.reference, how.backend, how.engine if backend == "vllm" else None, max_new_tokens
+        )
+        report = run_load(
+            served,
+            seconds,
+            numbers or CLIENTS,
+            ("disc", "gen") if modes == "both" else (modes,),
+            out,
+        )
     typer.echo(report.table())
 
 

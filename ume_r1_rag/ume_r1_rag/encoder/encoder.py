@@ -298,6 +298,12 @@ class UmeR1Encoder:
             }
         return self._canaries
 
+    @property
+    def error(self) -> UmeR1Error | None:
+        """What the model died of, so that nothing will be encoded any more; or None."""
+        error: UmeR1Error | None = getattr(self.backend, "error", None)
+        return error
+
     def close(self) -> None:
         """Frees the model; encoding after that is refused."""
         self.backend.close()

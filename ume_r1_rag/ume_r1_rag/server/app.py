@@ -87,7 +87,7 @@ def create_app(
     )
     app.state.name = server.name
     app.add_middleware(Gate, limits=bounds, metrics=server.metrics, api_key=api_key, local_only=local_only)
-    _add_routes(app, server, retriever is not None)
+    _add_routes(app, server, searches=retriever is not None)
     _add_handlers(app)
     _describe(app, keyed=api_key is not None)
     return app
@@ -105,7 +105,9 @@ def _with_threads(most: int) -> Callable[[FastAPI], AbstractAsyncContextManager[
     return lifespan
 
 
-def _add_routes(app: FastAPI, server: _Server, searches: bool) -> None:
+def _add_routes(app: FastAPI, server: _Server, *, searches: bool) -> None:
+    encoder = server.encoder
+
     @app.post("/v1/embeddings", response_model=EmbeddingList, responses={**_ERRORS, **_LATE})
     async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
         """Embeds texts, pictures and videos."""
@@ -130,9 +132,11 @@ def _add_routes(app: FastAPI, server: _Server, searches: bool) -> None:
 
     @app.get("/health", response_model=Health, responses=_ERRORS)
     async def health() -> Response:
-        """Says that the server answers, and that its index is there if it was given one."""
+        """Says that the server answers, its model lives, and its index is there if it was given one."""
         from ume_r1_rag import __version__
 
+        if getattr(encoder, "error", None) is not None:
+            return error_response(503, "the model died: the log says why", "BackendError")
         if server.retriever is not None:
             await asyncio.to_thread(server.retriever.index.has, "disc")
         return json_response({"status": "ok", "version": __version__})

@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,11 @@ from ume_r1_rag.backends.loading import choose_dtype, end_ids, load_processor
 from ume_r1_rag.backends.threads import outcomes_of_thread
 from ume_r1_rag.backends.vllm import check
 from ume_r1_rag.backends.vllm.completion import Completion
+from ume_r1_rag.backends.vllm.engine import Engine, InProcessEngine, closed
 from ume_r1_rag.backends.vllm.norm import FinalNorm
 from ume_r1_rag.backends.vllm.options import VllmOptions
 from ume_r1_rag.backends.vllm.prepare import prepare
+from ume_r1_rag.backends.vllm.processes import AsyncEngine
 from ume_r1_rag.backends.vllm.states import arguments
 from ume_r1_rag.backends.vllm.ways import OneEngine, Task, TwoPass, WayOfRunning
 from ume_r1_rag.errors import BackendError, CheckpointError, ConfigError, UmeR1Error
@@ -34,9 +36,6 @@ if TYPE_CHECKING:
     from ume_r1_rag.backends.vllm.options import Way
 
 logger = logging.getLogger(__name__)
-
-_ROWS_TIMEOUT = 60.0
-"""Seconds after a completion's end in which its states must come; they take one more step of the engine."""
 
 
 class VllmBackend:
@@ -117,6 +116,11 @@ class VllmBackend:
         """How vectors are had: of one engine or in two passes."""
         return self._running().name
 
+    @property
+    def error(self) -> UmeR1Error | None:
+        """What its engine died of, or None."""
+        return self._way.error if self._way is not None else None
+
     def run(self, requests: Iterable[Request]) -> Iterator[Outcome]:
         """Yields every request's outcome as it finishes; see ``Backend.run``."""
         return self._run(requests, threading.Event())
@@ -194,7 +198,7 @@ class VllmBackend:
                 **self._common(share),
                 **arguments.with_states(self._layers, self.markers, address, here),
             },
-            here,
+            self._make,
             self._end_ids,
             self.markers,
             self._norm,
@@ -209,14 +213,24 @@ class VllmBackend:
         """
         here = arguments.runs_here(self.options)
         given = {**self._common(share), **({} if stock else arguments.our_model(here))}
-        return TwoPass(lambda: given, {**given, **arguments.pooling()}, here, self._end_ids, self.markers)
+        return TwoPass(
+            lambda: given, {**given, **arguments.pooling()}, self._make, self._end_ids, self.markers
+        )
+
+    def _make(
+        self, given: dict[str, Any], *, pools: bool = False, awaiting: Callable[[], bool] | None = None
+    ) -> Engine:
+        options = self.options
+        if arguments.runs_here(options):
+            return InProcessEngine(given, awaiting)
+        return AsyncEngine(given, pools, options.start_timeout, options.silence_timeout)
 
     def _common(self, share: float) -> dict[str, Any]:
         return arguments.common(self.path, self.options, self.dtype, self.visual, share)
 
     def _running(self) -> WayOfRunning:
         if self._way is None:
-            raise BackendError("this encoder was closed: make a new one")
+            raise closed()
         return self._way
 
     def _run(self, requests: Iterable[Request], cancelled: threading.Event) -> Iterator[Outcome]:
@@ -263,7 +277,7 @@ def run_tasks(
             try:
                 done = inbox.get(timeout=wait) if wait else inbox.get_nowait()
             except queue.Empty:
-                _end_stuck(way, flying)
+                _end_stuck(way, flying, backend.options.silence_timeout)
                 continue
             del flying[done.key]
             if done.outcome is not None:
@@ -273,20 +287,21 @@ def run_tasks(
             way.abort(list(flying.values()))
 
 
-def _end_stuck(way: WayOfRunning, flying: Mapping[str, Task]) -> None:
+def _end_stuck(way: WayOfRunning, flying: Mapping[str, Task], patience: float) -> None:
     """Ends tasks that nobody else will: their states do not come, or the engine died meanwhile."""
     if way.error is not None:
         for task in flying.values():
             task.fail(way.error)
         return
     now = time.monotonic()
-    stuck = [task for task in flying.values() if task.ended and now - task.ended > _ROWS_TIMEOUT]
+    # States take one more step of the engine.
+    stuck = [task for task in flying.values() if task.ended and now - task.ended > patience]
     if stuck:
         way.abort(stuck)
     for task in stuck:
         task.fail(
             BackendError(
-                f"vLLM sent no hidden states within {_ROWS_TIMEOUT:.0f} s of a completion's end: use "
+                f"vLLM sent no hidden states within {patience:.0f} s of a completion's end: use "
                 'way="two-pass", and report this with `ume-r1 verify`'
             )
         )

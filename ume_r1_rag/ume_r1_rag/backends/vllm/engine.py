@@ -1,15 +1,14 @@
-"""One vLLM engine behind three calls: on a thread of this process, or in processes of vLLM's own."""
+"""One vLLM engine behind three calls, and the one that runs in this process, on a thread of ours."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -79,9 +78,33 @@ def died(error: BaseException) -> BackendError:
     )
 
 
+def closed() -> BackendError:
+    """Returns what to say of what was under way when its encoder was closed."""
+    return BackendError("this encoder was closed: make a new one")
+
+
 def refused(error: BaseException) -> UmeR1Error:
     """Returns what to say of a single job that vLLM would not take."""
     return InputError(f"vLLM refused the input: {error}")
+
+
+class MakeEngine(Protocol):
+    """Starts an engine here or in processes of its own."""
+
+    def __call__(
+        self, arguments: dict[str, Any], /, *, pools: bool = False, awaiting: Callable[[], bool] | None = None
+    ) -> Engine:
+        """Returns it, started.
+
+        Args:
+            arguments: of vLLM's ``EngineArgs``.
+            pools: whether its jobs are ``PoolingParams``.
+            awaiting: whether states are missing that another step would send; None if it sends none.
+
+        Raises:
+            ConfigError: vLLM cannot start.
+        """
+        ...
 
 
 class InProcessEngine:
@@ -107,7 +130,7 @@ class InProcessEngine:
         from vllm import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
 
-        with _starting(), _STEP:
+        with starting(), _STEP:
             self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**arguments))
         _ALIVE[id(self)] = awaiting is not None
         self._awaiting = awaiting or (lambda: False)
@@ -129,6 +152,7 @@ class InProcessEngine:
         """Frees the engine; jobs under way are dropped."""
         self._commands.put(None)
         self._thread.join()
+        self.error = self.error or closed()
         if self._engine is not None:
             with _STEP, contextlib.suppress(Exception):
                 self._engine.engine_core.shutdown()
@@ -190,89 +214,8 @@ class InProcessEngine:
             job.take(output)
 
 
-class AsyncEngine:
-    """An engine in processes of vLLM's own, which is how it serves: model and preparation overlap."""
-
-    def __init__(self, arguments: dict[str, Any], pools: bool) -> None:
-        """Starts the engine.
-
-        Args:
-            arguments: of vLLM's ``AsyncEngineArgs``.
-            pools: whether its jobs are ``PoolingParams``.
-
-        Raises:
-            ConfigError: vLLM cannot start with them.
-        """
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
-        from vllm import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
-
-        async def make() -> Any:
-            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
-
-        self._pools = pools
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="ume-r1-vllm", daemon=True)
-        self._thread.start()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        try:
-            with _starting():
-                self._engine: Any = asyncio.run_coroutine_threadsafe(make(), self._loop).result()
-        except BaseException:
-            self._stop_loop()
-            raise
-
-    @property
-    def error(self) -> BackendError | None:
-        """What it died of, or None."""
-        return died(self._engine.dead_error) if self._engine.errored else None
-
-    def start(self, job: Job) -> None:
-        """Sends a job off."""
-        self._loop.call_soon_threadsafe(self._start, job)
-
-    def abort(self, keys: list[str]) -> None:
-        """Ends jobs; nothing is heard of them any more."""
-
-        def cancel() -> None:
-            for key in keys:
-                if task := self._tasks.get(key):
-                    # vLLM aborts a request whose iterator is cancelled.
-                    task.cancel()
-
-        self._loop.call_soon_threadsafe(cancel)
-
-    def close(self) -> None:
-        """Frees the engine; jobs under way are dropped."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._tasks.values()])
-            self._engine.shutdown()
-            self._stop_loop()
-
-    def _start(self, job: Job) -> None:
-        task = self._loop.create_task(self._run(job))
-        self._tasks[job.key] = task
-        task.add_done_callback(lambda _: self._tasks.pop(job.key, None))
-
-    async def _run(self, job: Job) -> None:
-        from vllm.v1.engine.exceptions import EngineDeadError
-
-        run = self._engine.encode if self._pools else self._engine.generate
-        try:
-            async for output in run(job.prompt, job.params, request_id=job.key):
-                job.take(output)
-        except EngineDeadError as error:
-            job.fail(died(error))
-        except Exception as error:  # noqa: BLE001 -- a bad input must not end the loop
-            job.fail(refused(error))
-
-    def _stop_loop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-
 @contextlib.contextmanager
-def _starting() -> Any:
+def starting(hint: str = "") -> Iterator[None]:
     """Turns whatever keeps vLLM from starting into our error."""
     try:
         yield
@@ -281,5 +224,5 @@ def _starting() -> Any:
     except Exception as error:
         raise ConfigError(
             f"vLLM cannot start with this model and these options ({type(error).__name__}: {error}): see its "
-            "log above and `ume-r1 doctor`"
+            f"log above and `ume-r1 doctor`.{hint}"
         ) from error

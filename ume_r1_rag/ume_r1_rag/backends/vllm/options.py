@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -28,6 +29,9 @@ class VllmOptions:
         enforce_eager: no compilation: quicker to start, slower to run.
         deterministic: vLLM's batch-invariant mode: a vector does not depend on what runs beside it.
         in_process: run the engine in this process; default on a CPU, where three processes share few cores.
+        start_timeout: seconds after which an engine in processes of its own that has not started is given up.
+        silence_timeout: seconds after which an engine that gives no sign of life is given up, or one that
+            sends no states after a completion.
         extra: any other of vLLM's engine arguments, by name.
     """
 
@@ -42,6 +46,8 @@ class VllmOptions:
     enforce_eager: bool = False
     deterministic: bool = False
     in_process: bool | None = None
+    start_timeout: float = 1800.0
+    silence_timeout: float = 600.0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -56,6 +62,10 @@ class VllmOptions:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ConfigError(f"{name}={value!r} must be a whole number of at least 1")
+        for name in ("start_timeout", "silence_timeout"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise ConfigError(f"{name}={value!r} must be a number of seconds above 0")
         share = self.gpu_memory_utilization
         if share is not None and not 0 < share <= 1:
             raise ConfigError(f"gpu_memory_utilization={share!r} must be above 0 and at most 1")

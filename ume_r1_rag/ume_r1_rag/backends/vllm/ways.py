@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ume_r1_rag.backends.base import Result
 from ume_r1_rag.backends.vllm.completion import Completion
-from ume_r1_rag.backends.vllm.engine import AsyncEngine, Engine, InProcessEngine, Job
+from ume_r1_rag.backends.vllm.engine import Engine, Job, MakeEngine
 from ume_r1_rag.backends.vllm.states.arguments import state_params
 from ume_r1_rag.backends.vllm.states.receiver import Receiver
 from ume_r1_rag.errors import BackendError, UmeR1Error
@@ -177,7 +177,7 @@ class OneEngine:
     def __init__(
         self,
         arguments: Callable[[str], dict[str, Any]],
-        in_process: bool,
+        make: MakeEngine,
         end_ids: Sequence[int],
         markers: Markers,
         norm: FinalNorm,
@@ -186,7 +186,7 @@ class OneEngine:
 
         Args:
             arguments: from the receiver's address to those of vLLM's engine.
-            in_process: whether it runs in this process.
+            make: starts it.
             end_ids: what ends a completion.
             markers: ids of the markers.
             norm: the model's final norm; the states come from before it.
@@ -199,11 +199,7 @@ class OneEngine:
         self._receiver = Receiver(self._arrived)
         try:
             given = arguments(self._receiver.address)
-            self._engine: Engine = (
-                InProcessEngine(given, lambda: bool(self._tasks))
-                if in_process
-                else AsyncEngine(given, pools=False)
-            )
+            self._engine: Engine = make(given, awaiting=lambda: bool(self._tasks))
         except BaseException:
             self._receiver.close()
             raise
@@ -293,7 +289,7 @@ class TwoPass:
         self,
         generating: Callable[[], dict[str, Any]],
         pooling: dict[str, Any],
-        in_process: bool,
+        make: MakeEngine,
         end_ids: Sequence[int],
         markers: Markers,
     ) -> None:
@@ -302,7 +298,7 @@ class TwoPass:
         Args:
             generating: arguments of the generating engine.
             pooling: arguments of the pooling one.
-            in_process: whether they run in this process.
+            make: starts them.
             end_ids: what ends a completion.
             markers: ids of the markers.
 
@@ -310,8 +306,8 @@ class TwoPass:
             ConfigError: vLLM cannot start.
         """
         self._end_ids, self._markers = end_ids, markers
-        self._generating, self._in_process = generating, in_process
-        self._pooler = self._engine(pooling, pools=True)
+        self._generating, self._make = generating, make
+        self._pooler = make(pooling, pools=True)
         self._generator: Engine | None = None
         self._starting = threading.Lock()
 
@@ -330,7 +326,7 @@ class TwoPass:
             return
         with self._starting:
             if self._generator is None:
-                self._generator = self._engine(self._generating(), pools=False)
+                self._generator = self._make(self._generating())
         self._generator.start(
             Job(
                 task.key,
@@ -352,11 +348,6 @@ class TwoPass:
         self._pooler.close()
         if self._generator is not None:
             self._generator.close()
-
-    def _engine(self, arguments: dict[str, Any], pools: bool) -> Engine:
-        if self._in_process:
-            return InProcessEngine(arguments)
-        return AsyncEngine(arguments, pools)
 
     def _take(self, task: Task, output: Any) -> None:
         try:

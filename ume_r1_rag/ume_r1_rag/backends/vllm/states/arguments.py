@@ -106,6 +106,8 @@ def common(
         arguments |= {"block_size": _CPU_BLOCK, "kv_cache_memory_bytes": int(_CPU_CACHE * share)}
     elif options.gpu_memory_utilization is not None or share < 1:
         arguments["gpu_memory_utilization"] = share * (options.gpu_memory_utilization or 0.9)
+    if on_cpu() and not runs_here(options):
+        arguments |= _cpu_processes(options)
     for name in ("quantization", "max_model_len", "max_num_seqs"):
         if getattr(options, name) is not None:
             arguments[name] = getattr(options, name)
@@ -175,6 +177,21 @@ def pooling() -> dict[str, Any]:
 def state_params(key: str, prompt_length: int) -> dict[str, Any]:
     """Returns the ``extra_args`` of a request whose states are wanted."""
     return {"kv_transfer_params": {PARAMS: {"key": key, "prompt_length": prompt_length}}}
+
+
+def _cpu_processes(options: VllmOptions) -> dict[str, Any]:
+    """Returns what keeps an engine in processes of its own from fighting over a CPU's cores with itself."""
+    # Of a machine's cores vLLM keeps one from the workers for their engine, which spins while it waits for
+    # them; beside a KV connector two, for one that computes, which ours does not. Where there are but two, it
+    # then keeps none: two threads of OpenMP wait for each other in turn with the engine, at every operator.
+    os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", str(options.tensor_parallel_size))
+    if options.tensor_parallel_size > 1:
+        return {}
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+    # As on a GPU, an only worker works in its engine's process, where nobody spins. vLLM has "mp" here, so as
+    # to bind OpenMP's threads; by its class the other is taken all the same.
+    return {"distributed_executor_backend": UniProcExecutor}
 
 
 def _deterministic(options: VllmOptions) -> None:
