@@ -262,6 +262,25 @@ def test_all_tenants_are_carried_over_and_kept_apart(old, new, folder, monkeypat
             reindex(index.for_tenant("a"), new)
 
 
+def test_a_tenant_that_left_does_not_come_back(old, new, folder):
+    with QdrantIndex(":memory:", fingerprint=old.fingerprint) as index:
+        for tenant in ("acme", "globex", None):
+            ingest(old, index.for_tenant(tenant), folder / "apple.txt", "disc")
+        reindex(index, new)
+        index.for_tenant("acme").delete([str(folder / "apple.txt")])
+        index.for_tenant(None).delete([str(folder / "apple.txt")])
+        assert index.tenants() == ["globex"]
+        # Nor by whoever moves the name by hand.
+        with pytest.raises(ConfigError, match=r"'ume_r1--1' has no documents of 1 tenants .*'acme'"):
+            index.swap(index.build_next(new.fingerprint))
+        assert index.physical == "ume_r1--1"
+        report = swap(index, new)
+        assert (report.removed, report.points, report.tenants) == (2, 1, ("globex",))
+        assert index.physical == "ume_r1--2"
+        assert index.tenants() == ["globex"]
+        assert [index.for_tenant(tenant).count() for tenant in ("acme", None)] == [0, 0]
+
+
 def test_rolling_back_brings_the_old_version_and_its_gen_back(index, old, new):
     before, covered = payloads(index), index.coverage()
     reindex(index, new)

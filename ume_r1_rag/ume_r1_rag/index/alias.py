@@ -180,22 +180,29 @@ def swap(client: QdrantClient, collection: str, physical: str) -> None:
     """Makes another version live and notes which one it replaces.
 
     Raises:
-        ConfigError: a tenant has points in the present version and none in the other one.
+        ConfigError: a tenant has points in the present version and none in the other one, or has left the
+            present one and would be back with the other.
     """
     live = resolve(client, collection)
     if live == physical:
         return
-    left = set() if live is None else tenants(client, live) - tenants(client, physical)
-    if left:
-        some = ", ".join(repr(name) for name in sorted(left)[:5])
-        raise ConfigError(
-            f"{physical!r} has no documents of {len(left)} tenants that {live!r} has some of ({some}): build "
-            "it for each tenant before it is swapped in"
-        )
+    if live is not None:
+        _check_tenants(client, live, physical)
     client.update_collection(physical, metadata={REPLACES: live, RETIRED: False})
     point_to(client, collection, physical)
     if live is not None:
         client.update_collection(live, metadata={RETIRED: True})
+
+
+def _check_tenants(client: QdrantClient, live: str, physical: str) -> None:
+    before, after = tenants(client, live), tenants(client, physical)
+    for has, lacks, tells in ((live, physical, before - after), (physical, live, after - before)):
+        if tells:
+            some = ", ".join(repr(name) for name in sorted(tells)[:5])
+            raise ConfigError(
+                f"{lacks!r} has no documents of {len(tells)} tenants that {has!r} has some of ({some}): build "
+                f"{physical!r} again before it is swapped in"
+            )
 
 
 def rollback(client: QdrantClient, collection: str) -> str:

@@ -248,7 +248,7 @@ class QdrantIndex(Writing):
 
         Raises:
             ConfigError: this index is a tenant's, who cannot decide for others; it is a version of another
-                collection; a tenant has documents in this version and none in the other one.
+                collection; a tenant has documents in one of the two and none in the other.
         """
         self._check_whole("swap")
         if to.collection != self.collection:

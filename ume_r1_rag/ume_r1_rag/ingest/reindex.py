@@ -192,10 +192,10 @@ def _check(encoder: Encoder, mode: Mode, batch_size: int) -> None:
 def _parts(
     source: QdrantIndex, target: QdrantIndex, encoder: Encoder, mode: Mode, batch_size: int
 ) -> list[_Part]:
-    """Returns the parts of all tenants."""
+    """Returns the parts of all tenants: also of those that an earlier run took over and that have left."""
     return [
         _Part(source.for_tenant(tenant), target.for_tenant(tenant), encoder, mode, batch_size)
-        for tenant in (None, *source.tenants())
+        for tenant in (None, *sorted({*source.tenants(), *target.tenants()}))
     ]
 
 
