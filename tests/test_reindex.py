@@ -2,6 +2,7 @@
 
 import json
 import signal
+from functools import partial
 
 import pytest
 from PIL import Image
@@ -13,6 +14,7 @@ from ume_r1_rag.errors import BackendError, ConfigError, IndexRetired, InputErro
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.ingest import compare, enrich, ingest, reindex, swap
 from ume_r1_rag.ingest.agreement import rank_biased_overlap
+from ume_r1_rag.ingest.patience import BROKEN_AFTER
 from ume_r1_rag.retriever import Question, Retriever
 from ume_r1_rag.types import Document, MultimodalInput
 
@@ -215,6 +217,36 @@ def test_a_swap_that_would_lose_documents_is_refused(index, new, folder):
     assert index.physical == "ume_r1--2"
 
 
+def test_a_broken_encoder_ends_a_build_and_is_never_swapped_in(old, new, folder):
+    for number in range(2 * BROKEN_AFTER):
+        (folder / f"{number}.txt").write_text(f"number {number}")
+    with QdrantIndex(":memory:", fingerprint=old.fingerprint) as index:
+        # No tenant has as many documents: the encoder is the same one for all.
+        for tenant in ("a", "b", "c", "d"):
+            share = [folder / f"{number}.txt" for number in range(ord(tenant) % 4, 2 * BROKEN_AFTER, 4)]
+            ingest(old, index.for_tenant(tenant), share, "disc")
+        ingest(old, index, folder / "apple.txt", "disc")
+        new._fail = lambda one: None if "apple" in (one.text or "") else BackendError("the device is gone")
+        for build in (reindex, partial(swap, allow_missing=True)):
+            new.seen.clear()
+            with pytest.raises(BackendError, match="the device is gone"):
+                build(index, new, batch_size=16)
+            assert BROKEN_AFTER <= len(new.seen) <= BROKEN_AFTER + 32
+        assert index.build_next(new.fingerprint).count() == 1, "what was encoded is written"
+        assert index.physical == "ume_r1--1"
+
+
+def test_allowing_missing_documents_does_not_cover_what_is_the_encoders_fault(index, new, folder):
+    (folder / "apple.txt").unlink()
+    new._fail = lambda one: BackendError("out of memory") if "bread" in (one.text or "") else None
+    with pytest.raises(BackendError, match="would lack 1 documents that the encoder failed at"):
+        swap(index, new, allow_missing=True)
+    assert index.physical == "ume_r1--1"
+    new._fail = lambda one: InputError("no") if "bread" in (one.text or "") else None
+    report = swap(index, new, allow_missing=True)
+    assert (report.missing, report.blameless, index.physical) == (2, 0, "ume_r1--2")
+
+
 def test_enriching_ends_with_the_version(index, old, new, folder, monkeypatch):
     """Each document costs a reasoning: none is spent on a version that is retired."""
     writer = index.for_tenant(None)
@@ -406,6 +438,14 @@ def test_the_command_does_not_swap_what_lacks_documents_unless_told_to(command, 
     done = command("--to", "new", "--yes", "--allow-missing")
     assert done.exit_code == 1, "the loss is still said"
     assert live(command)[0] == "ume_r1--2"
+
+
+def test_the_command_never_swaps_in_what_the_new_model_failed_at(command, new):
+    new._fail = lambda one: BackendError("gone") if "bread" in (one.text or "") else None
+    done = command("--to", "new", "--yes", "--allow-missing")
+    assert done.exit_code == 1
+    assert "not swapped: the new model failed at 1 document by no fault of its own" in done.stdout
+    assert live(command)[0] == "ume_r1--1"
 
 
 def test_the_command_asks_for_tenants_questions_in_their_own_part(command, folder, old, tmp_path):

@@ -64,7 +64,7 @@ def reindex(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: swap, or drop.")] = False,
     allow_missing: Annotated[
         bool,
-        typer.Option("--allow-missing", help="Swap even if documents could not be taken over."),
+        typer.Option("--allow-missing", help="Swap even if files that are gone or unreadable are left out."),
     ] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the version before.")] = False,
     drop_old: Annotated[
@@ -250,6 +250,12 @@ def _wanted(
     """Returns whether the user wants the new version to be live; says so if not."""
     from ume_r1_rag.ingest.summary import counted
 
+    if report.blameless:
+        typer.echo(
+            f"not swapped: the new model failed at {counted(report.blameless, 'document')} by no fault of "
+            f"{'its' if report.blameless == 1 else 'their'} own; the same command tries again"
+        )
+        return False
     if report.missing and not allow_missing:
         typer.echo(
             f"not swapped: {counted(report.missing, 'document')} would be missing; index again what is there "

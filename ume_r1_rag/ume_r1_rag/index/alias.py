@@ -200,8 +200,8 @@ def _check_tenants(client: QdrantClient, live: str, physical: str) -> None:
         if tells:
             some = ", ".join(repr(name) for name in sorted(tells)[:5])
             raise ConfigError(
-                f"{lacks!r} has no documents of {len(tells)} tenants that {has!r} has some of ({some}): build "
-                f"{physical!r} again before it is swapped in"
+                f"{lacks!r} has no documents of {len(tells)} tenants that {has!r} has some of ({some}): "
+                f"build {physical!r} again before it is swapped in"
             )
 
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ume_r1_rag.encoder.fingerprint import digest
-from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.errors import BackendError, ConfigError
 from ume_r1_rag.index.kept import with_texts
 from ume_r1_rag.ingest.again import Again, Sums, Triple
 from ume_r1_rag.ingest.changes import Wanted
+from ume_r1_rag.ingest.patience import Patience
 from ume_r1_rag.ingest.report import Failure
 from ume_r1_rag.types import Encoder, Hit, Mode, spaces_of
 
@@ -42,6 +43,7 @@ class ReindexReport:
         texts: written documents that keep an earlier model's reasoning or summary.
         flagged: new generations that did not end by themselves in the right format, per issue.
         missing: documents of the live version that the new one lacks: those that failed.
+        blameless: how many of these failed by no fault of their own: the same command may well succeed.
         failures: the first of them: files that are gone, have changed or cannot be encoded.
         complete: whether it was built to the end; otherwise ``stop`` said so.
         seconds: how long it took.
@@ -57,6 +59,7 @@ class ReindexReport:
     texts: int
     flagged: Mapping[str, int]
     missing: int
+    blameless: int
     failures: tuple[Failure, ...]
     complete: bool
     seconds: float
@@ -93,6 +96,8 @@ def reindex(
 
     Raises:
         ConfigError: the index is a tenant's, or the encoder lacks a space.
+        UmeR1Error: the encoder is broken: it failed at ``BROKEN_AFTER`` documents in a row that are not to
+            blame. What it encoded before is written.
     """
     from tqdm import tqdm
 
@@ -126,6 +131,7 @@ def reindex(
         texts=sum(part.texts for part in parts),
         flagged=dict(flagged),
         missing=sum(part.sums.failed for part in parts),
+        blameless=sum(part.sums.blameless for part in parts),
         failures=tuple(itertools.chain.from_iterable(part.sums.failures for part in parts)),
         complete=complete,
         seconds=time.perf_counter() - started,
@@ -154,18 +160,25 @@ def swap(
         index: as in :func:`reindex`; it is on the new version afterwards.
         encoder: as in :func:`reindex`.
         mode: as in :func:`reindex`.
-        allow_missing: swap even if documents of the live version cannot be taken over.
+        allow_missing: swap even if documents of the live version cannot be taken over because their files
+            are gone, have changed or cannot be read. Where it is the encoder that fails nothing is swapped.
         storage: as in :func:`reindex`.
         batch_size: as in :func:`reindex`.
         store_reasoning: as in :func:`reindex`.
 
     Raises:
         ConfigError: as in :func:`reindex`, or documents would be missing; then nothing was swapped.
+        BackendError: documents would be missing because the encoder failed; then nothing was swapped.
     """
     before = index.for_tenant(None)
     report = reindex(
         index, encoder, mode, storage=storage, batch_size=batch_size, store_reasoning=store_reasoning
     )
+    if report.blameless:
+        raise BackendError(
+            f"{report.physical!r} would lack {report.blameless} documents that the encoder failed at by no "
+            "fault of theirs: try again, or delete them"
+        )
     if report.missing and not allow_missing:
         raise ConfigError(
             f"{report.physical!r} would lack {report.missing} documents: index them again first (or prune "
@@ -193,8 +206,9 @@ def _parts(
     source: QdrantIndex, target: QdrantIndex, encoder: Encoder, mode: Mode, batch_size: int
 ) -> list[_Part]:
     """Returns the parts of all tenants: also of those that an earlier run took over and that have left."""
+    patience = Patience()
     return [
-        _Part(source.for_tenant(tenant), target.for_tenant(tenant), encoder, mode, batch_size)
+        _Part(source.for_tenant(tenant), target.for_tenant(tenant), encoder, mode, batch_size, patience)
         for tenant in (None, *sorted({*source.tenants(), *target.tenants()}))
     ]
 
@@ -217,12 +231,13 @@ class _Part:
         encoder: Encoder,
         mode: Mode,
         batch_size: int,
+        patience: Patience,
     ) -> None:
         self.source, self.target = source, target
         self.unchanged = self.removed = self.texts = 0
         self._mode = mode
         self._wanted = Wanted(frozenset(spaces_of(mode)), digest(encoder.fingerprint))
-        self._again = Again(encoder, mode, self._write, batch_size)
+        self._again = Again(encoder, mode, self._write, batch_size, patience)
 
     @property
     def sums(self) -> Sums:
