@@ -1,8 +1,10 @@
 """The next version of a collection, with another model: built, compared, swapped, rolled back."""
 
 import json
+import re
 import signal
 from functools import partial
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -91,14 +93,13 @@ def test_an_earlier_models_texts_stay_under_its_name_until_new_ones_are_asked_fo
     # Their words are found, though the vector is gone.
     assert len(target.nearest("summary", "text")) == 10
 
-    index.swap(target)
+    swap(index, new)
     assert enrich(new, index).written == 10
     assert all(p["ume_gen_fingerprint"] == digest(new.fingerprint) for p in payloads(index).values())
 
 
 def test_an_earlier_models_texts_survive_indexing_again(index, old, new, folder):
-    reindex(index, new)
-    index.swap(index.build_next(new.fingerprint))
+    swap(index, new)
     before = payloads(index)
     assert ingest(new, index, folder, "disc").unchanged == 10
     assert ingest(new, index, folder, "disc", force=True).indexed == 10
@@ -113,8 +114,7 @@ def test_a_model_with_disc_alone_takes_over(index, make_encoder):
     plain = make_encoder(model="m3", spaces=("disc",))
     with pytest.raises(ConfigError, match="no gen vectors"):
         reindex(index, plain, "both")
-    assert reindex(index, plain).texts == 10
-    index.swap(index.build_next(plain.fingerprint))
+    assert swap(index, plain).texts == 10
     found = Retriever(plain, index).search("grape", mode="fused", k=1)
     assert found.hits[0].payload["ume_title"] == "grape.txt"
     assert found.hits[0].payload["ume_summary"].startswith("Summary of")
@@ -179,7 +179,7 @@ def test_a_swap_takes_over_what_was_indexed_since_the_build(index, old, new, fol
     reindex(index, new)
     (folder / "bread.txt").write_text("brioche")
     ingest(old, writer, folder / "bread.txt", "disc")
-    whole = QdrantIndex.swap
+    whole = QdrantIndex.make_live
 
     def late(self, to):  # between the last look and the moment itself
         (folder / "last.txt").write_text("at the last moment")
@@ -190,7 +190,7 @@ def test_a_swap_takes_over_what_was_indexed_since_the_build(index, old, new, fol
         whole(self, to)
 
     stored_for_a = made_for(new, "known")
-    monkeypatch.setattr(QdrantIndex, "swap", late)
+    monkeypatch.setattr(QdrantIndex, "make_live", late)
     report = swap(index, new)
     assert (report.written, report.unchanged, report.missing) == (3, 9, 0)
     assert index.physical == report.physical == "ume_r1--2"
@@ -201,6 +201,27 @@ def test_a_swap_takes_over_what_was_indexed_since_the_build(index, old, new, fol
     (folder / "later.txt").write_text("too late")
     with pytest.raises(IndexRetired, match=r"retired by a reindex.*open the collection again"):
         ingest(old, writer, folder / "later.txt", "disc")
+
+
+def test_the_recipe_in_the_docs_loses_nothing(old, new, folder, tmp_path, monkeypatch):
+    docs = Path(__file__).parents[1] / "docs" / "reindex.md"
+    (recipe,) = re.findall(r"```python\n(.*?)```", docs.read_text(), re.DOTALL)
+    with QdrantIndex(tmp_path / "my-index", fingerprint=old.fingerprint) as index:
+        ingest(old, index, folder, "disc")
+
+        def build(*arguments):
+            report = reindex(*arguments)
+            (folder / "late.txt").write_text("after the build")
+            ingest(old, index, folder / "late.txt", "disc")
+            return report
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("ume_r1_rag.SentenceTransformerEncoder", lambda _: new, raising=False)
+        monkeypatch.setattr("ume_r1_rag.ingest.reindex", build)
+        exec(recipe, {})
+    with QdrantIndex(tmp_path / "my-index") as after:
+        assert after.fingerprint["model"] == "m2"
+        assert str(folder / "late.txt") in payloads(after)
 
 
 def made_for(encoder, name):
@@ -284,7 +305,7 @@ def test_all_tenants_are_carried_over_and_kept_apart(old, new, folder, monkeypat
         (folder / "apple.txt").unlink()
         report = reindex(index, new)
         assert (report.written, report.missing, report.tenants) == (5, 1, (None, "a", "b"))
-        index.swap(index.build_next(new.fingerprint))
+        assert swap(index, new, allow_missing=True).missing == 1
         for tenant, name in parts.items():
             own = index.for_tenant(tenant)
             expected = {"delta.txt"} if tenant == "a" else {name, "delta.txt"}
@@ -304,7 +325,7 @@ def test_a_tenant_that_left_does_not_come_back(old, new, folder):
         assert index.tenants() == ["globex"]
         # Nor by whoever moves the name by hand.
         with pytest.raises(ConfigError, match=r"'ume_r1--1' has no documents of 1 tenants .*'acme'"):
-            index.swap(index.build_next(new.fingerprint))
+            index.make_live(index.build_next(new.fingerprint))
         assert index.physical == "ume_r1--1"
         report = swap(index, new)
         assert (report.removed, report.points, report.tenants) == (2, 1, ("globex",))
@@ -315,8 +336,7 @@ def test_a_tenant_that_left_does_not_come_back(old, new, folder):
 
 def test_rolling_back_brings_the_old_version_and_its_gen_back(index, old, new):
     before, covered = payloads(index), index.coverage()
-    reindex(index, new)
-    index.swap(index.build_next(new.fingerprint))
+    swap(index, new)
     assert index.fingerprint["model"] == "m2"
     assert index.rollback() == "ume_r1--1"
     index.check(old.fingerprint)

@@ -176,7 +176,7 @@ def tenants(client: QdrantClient, physical: str) -> set[str]:
     return {str(hit.value) for hit in hits}
 
 
-def swap(client: QdrantClient, collection: str, physical: str) -> None:
+def make_live(client: QdrantClient, collection: str, physical: str) -> None:
     """Makes another version live and notes which one it replaces.
 
     Raises:
@@ -231,7 +231,7 @@ def drop_old(client: QdrantClient, collection: str) -> list[str]:
         return []
     replaced = _metadata(client, live).get(REPLACES)
     names = [version_name(collection, number) for number in numbers(client, collection)]
-    # A crash within `swap` may have left the version that was replaced without its mark.
+    # A crash within `make_live` may have left the version that was replaced without its mark.
     old = [n for n in names if n != live and (n == replaced or _metadata(client, n).get(RETIRED))]
     if old:
         # A number is used once: whoever still has a dropped version open must not find another in its place.

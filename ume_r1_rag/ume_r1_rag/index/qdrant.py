@@ -238,8 +238,11 @@ class QdrantIndex(Writing):
                 version=number,
             )
 
-    def swap(self, to: QdrantIndex) -> None:
+    def make_live(self, to: QdrantIndex) -> None:
         """Makes another version live; the collection's name leads to it from then on, and so does this index.
+
+        This moves the name and no document: what was written to this version since the other one was filled
+        is lost. ``ume_r1_rag.ingest.swap`` takes that over, too.
 
         Readers that are open keep to the version that they opened until they open the collection anew.
 
@@ -250,11 +253,11 @@ class QdrantIndex(Writing):
             ConfigError: this index is a tenant's, who cannot decide for others; it is a version of another
                 collection; a tenant has documents in one of the two and none in the other.
         """
-        self._check_whole("swap")
+        self._check_whole("make_live")
         if to.collection != self.collection:
             raise ConfigError(f"{to.physical!r} is no version of {self.collection!r}")
         with self._connection.use():
-            alias.swap(self._client, self.collection, to.physical)
+            alias.make_live(self._client, self.collection, to.physical)
             self._open(to.physical)
 
     def rollback(self) -> str:

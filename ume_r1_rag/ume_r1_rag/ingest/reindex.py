@@ -184,7 +184,7 @@ def swap(
             f"{report.physical!r} would lack {report.missing} documents: index them again first (or prune "
             "them), or give allow_missing=True"
         )
-    index.swap(index.build_next(encoder.fingerprint, storage, store_reasoning))
+    index.make_live(index.build_next(encoder.fingerprint, storage, store_reasoning))
     late = _parts(before, index, encoder, mode, batch_size)
     for part in late:
         part.follow()
