@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from ume_r1_rag.cli.app import app
 from ume_r1_rag.encoder import digest
-from ume_r1_rag.errors import BackendError, ConfigError, IndexRetired, InputError
+from ume_r1_rag.errors import BackendError, ConfigError, IndexRetired, InputError, UmeR1Error
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.ingest import compare, enrich, ingest, reindex, swap
 from ume_r1_rag.ingest.agreement import rank_biased_overlap
@@ -268,6 +268,47 @@ def test_allowing_missing_documents_does_not_cover_what_is_the_encoders_fault(in
     assert (report.missing, report.blameless, index.physical) == (2, 0, "ume_r1--2")
 
 
+def failing_late(folder, old, *, also=None):
+    """Returns a ``make_live`` in whose last moment two files are indexed and go; ``also`` has one of them."""
+    whole = QdrantIndex.make_live
+
+    def late(self, to):
+        for name in ("last", "known"):
+            path = folder / f"{name}.txt"
+            path.write_text(f"{name} at the last moment")
+            ingest(old, self.for_tenant(None), path, "disc")
+            if also is not None and name == "known":
+                ingest(also, to, path, "disc")
+            path.unlink()
+        whole(self, to)
+
+    return late
+
+
+def test_what_cannot_be_taken_over_in_the_last_moment_is_told(index, old, new, folder, monkeypatch):
+    (folder / "apple.txt").unlink()
+    monkeypatch.setattr(QdrantIndex, "make_live", failing_late(folder, old, also=new))
+    report = swap(index, new, allow_missing=True)
+    assert index.physical == "ume_r1--2"
+    assert (report.missing, report.blameless, report.points) == (2, 0, 10)
+    assert sorted(failure.name for failure in report.failures) == ["apple.txt", "last.txt"]
+
+
+def test_an_encoder_that_breaks_in_the_last_moment_is_told(index, old, new, folder, monkeypatch):
+    whole = QdrantIndex.make_live
+
+    def late(self, to):
+        for number in range(BROKEN_AFTER):
+            (folder / f"{number}.txt").write_text(f"number {number}")
+        ingest(old, self.for_tenant(None), folder, "disc")
+        new._fail = lambda one: BackendError("the device is gone")
+        whole(self, to)
+
+    monkeypatch.setattr(QdrantIndex, "make_live", late)
+    with pytest.raises(UmeR1Error, match=r"'ume_r1--2' is live, but .* index it again \(the device is gone"):
+        swap(index, new)
+
+
 def test_enriching_ends_with_the_version(index, old, new, folder, monkeypatch):
     """Each document costs a reasoning: none is spent on a version that is retired."""
     writer = index.for_tenant(None)
@@ -466,6 +507,15 @@ def test_the_command_never_swaps_in_what_the_new_model_failed_at(command, new):
     assert done.exit_code == 1
     assert "not swapped: the new model failed at 1 document by no fault of its own" in done.stdout
     assert live(command)[0] == "ume_r1--1"
+
+
+def test_the_command_tells_what_was_lost_in_the_last_moment(command, folder, old, monkeypatch):
+    monkeypatch.setattr(QdrantIndex, "make_live", failing_late(folder, old))
+    done = command("--to", "new", "--yes")
+    assert done.exit_code == 1
+    assert "failed     2 and are missing\n" in done.stdout
+    assert "  the file of last.txt is gone" in done.stdout
+    assert live(command)[0] == "ume_r1--2"
 
 
 def test_the_command_asks_for_tenants_questions_in_their_own_part(command, folder, old, tmp_path):

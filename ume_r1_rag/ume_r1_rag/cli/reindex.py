@@ -124,6 +124,7 @@ def reindex(
         with open_index(address) as index:
             _roll_back(index) if rollback else _drop(index, yes)
         return
+    from ume_r1_rag.cli.index_report import failed_lines
     from ume_r1_rag.cli.interrupt import Interrupt
     from ume_r1_rag.cli.model import encoder_for, load_encoder, running
     from ume_r1_rag.cli.search_input import questions as read
@@ -167,7 +168,7 @@ def reindex(
         if _wanted(index, target, report, yes=yes, allow_missing=allow_missing):
             before = clean(index.physical)
             # What was indexed since the build, or while the user made up their mind, is taken over, too.
-            swap(
+            report = swap(
                 index,
                 encoder,
                 mode,
@@ -179,6 +180,8 @@ def reindex(
             name, now = clean(encoder.fingerprint.get("model", "-")), clean(index.physical)
             typer.echo(f"live       {clean(index.collection)} is {now} now, with model {name}")
             typer.echo(f"           --rollback goes back to {before}, --drop-old deletes it")
+            for line in failed_lines(report.missing, report.failures, "and are missing"):
+                typer.echo(line)
     if report.missing:
         raise typer.Exit(1)
 

@@ -37,9 +37,9 @@ class Sums:
         written: points that were written.
         outdated: points that changed or went while they were encoded, and were left alone.
         failed: points that could not be read, encoded or written.
-        blameless: how many of these by no fault of their own, but of what encodes or stores them.
         failures: the first of them.
         failed_keys: the keys of them all.
+        blameless: the keys of those that failed by no fault of their own, but of what encodes or stores them.
         flagged: generations that did not end by themselves in the right format, per issue.
         encode_s: seconds in the encoder.
     """
@@ -47,9 +47,9 @@ class Sums:
     written: int = 0
     outdated: int = 0
     failed: int = 0
-    blameless: int = 0
     failures: list[Failure] = field(default_factory=list)
     failed_keys: set[str] = field(default_factory=set)
+    blameless: set[str] = field(default_factory=set)
     flagged: Counter[str] = field(default_factory=Counter)
     encode_s: float = 0.0
 
@@ -68,7 +68,7 @@ class _Window:
         read: points with their documents, not encoded yet.
         triples: points that are encoded.
         failures: what cannot be done.
-        blameless: how many of these by no fault of their own.
+        blameless: the keys of those that fail by no fault of their own.
         pixels: that the documents hold.
         written: how many were written.
     """
@@ -76,7 +76,7 @@ class _Window:
     read: list[tuple[Hit, Document]] = field(default_factory=list)
     triples: list[Triple] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    blameless: int = 0
+    blameless: set[str] = field(default_factory=set)
     pixels: int = 0
     written: int = 0
 
@@ -91,7 +91,8 @@ class _Window:
     def fail(self, hit: Hit, error: UmeR1Error) -> None:
         """Takes a point that was read and cannot be encoded or written."""
         self.failures.append(failure_of_hit(hit, error))
-        self.blameless += not isinstance(error, InputError)
+        if not isinstance(error, InputError):
+            self.blameless.add(hit.key)
 
     def is_full(self, batch_size: int) -> bool:
         """Returns whether it should be closed."""
@@ -219,7 +220,7 @@ class Again:
             self.sums.written += window.written
             self.sums.outdated += len(window.triples) - window.written
             self.sums.fail(window.failures)
-            self.sums.blameless += window.blameless
+            self.sums.blameless |= window.blameless
             self.sums.flagged.update(made.gen_issue for _, _, made in window.triples if made.gen_issue)
             tell()
 

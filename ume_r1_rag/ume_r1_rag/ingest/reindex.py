@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ume_r1_rag.encoder.fingerprint import digest
-from ume_r1_rag.errors import BackendError, ConfigError
+from ume_r1_rag.errors import BackendError, ConfigError, UmeR1Error
 from ume_r1_rag.index.kept import with_texts
 from ume_r1_rag.ingest.again import Again, Sums, Triple
 from ume_r1_rag.ingest.changes import Wanted
@@ -131,7 +131,7 @@ def reindex(
         texts=sum(part.texts for part in parts),
         flagged=dict(flagged),
         missing=sum(part.sums.failed for part in parts),
-        blameless=sum(part.sums.blameless for part in parts),
+        blameless=sum(len(part.sums.blameless) for part in parts),
         failures=tuple(itertools.chain.from_iterable(part.sums.failures for part in parts)),
         complete=complete,
         seconds=time.perf_counter() - started,
@@ -151,6 +151,8 @@ def swap(
 ) -> ReindexReport:
     """Makes the version that :func:`reindex` built live, with what was indexed since; returns what that was.
 
+    What could not be taken over, in the last moment either, is in the report: ``missing`` and ``failures``.
+
     Takes over what has changed in the live version first, which costs little if nothing has, and once more
     when the name leads to the new version and nobody writes to the other one any longer: no write that was
     confirmed is lost. A document that somebody deletes within that moment, though its file is there, may be
@@ -169,6 +171,7 @@ def swap(
     Raises:
         ConfigError: as in :func:`reindex`, or documents would be missing; then nothing was swapped.
         BackendError: documents would be missing because the encoder failed; then nothing was swapped.
+        UmeR1Error: the new version is live, but what was indexed in the last moment could not be taken over.
     """
     before = index.for_tenant(None)
     report = reindex(
@@ -186,12 +189,28 @@ def swap(
         )
     index.make_live(index.build_next(encoder.fingerprint, storage, store_reasoning))
     late = _parts(before, index, encoder, mode, batch_size)
-    for part in late:
-        part.follow()
+    try:
+        for part in late:
+            part.follow()
+    except UmeR1Error as error:
+        raise UmeR1Error(
+            f"{index.physical!r} is live, but what was indexed in the last moment could not be taken over: "
+            f"index it again ({error})"
+        ) from error
+    # What had failed before was tried once more: these are all that the new version lacks.
+    lost = [part.lost() for part in late]
     return replace(
         report,
         written=report.written + sum(part.sums.written for part in late),
         points=sum(part.target.count() for part in late),
+        missing=sum(map(len, lost)),
+        blameless=sum(len(part.sums.blameless) for part in late),
+        failures=tuple(
+            failure
+            for part, keys in zip(late, lost, strict=True)
+            for failure in part.sums.failures
+            if failure.key in keys
+        ),
     )
 
 
@@ -260,9 +279,17 @@ class _Part:
     def follow(self) -> None:
         """Takes over what this part lacks of a version that was live until now.
 
-        Deletes nothing: others write to this one. What they indexed again is no failure of ours.
+        Deletes nothing: others write to this one.
         """
         self._again.run(self._todo(first=False), lambda: False, lambda: None)
+
+    def lost(self) -> set[str]:
+        """Returns the keys of what could not be taken over and is not there, or not for sure as it should be.
+
+        What others have written to this version meanwhile, from a file that is another one now, is no loss.
+        """
+        failed = self.sums.failed_keys
+        return (failed - self.target.stored(failed).keys()) | self.sums.blameless
 
     def _todo(self, first: bool) -> Iterator[Hit]:
         """Yields the live documents that the next version lacks, or has in another state."""
