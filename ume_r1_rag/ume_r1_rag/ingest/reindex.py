@@ -20,6 +20,7 @@ from ume_r1_rag.ingest.again import Again, Sums, Triple
 from ume_r1_rag.ingest.changes import Wanted
 from ume_r1_rag.ingest.patience import Patience
 from ume_r1_rag.ingest.report import Failure
+from ume_r1_rag.retriever.canary import recheck
 from ume_r1_rag.types import Encoder, Hit, Mode, spaces_of
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def reindex(
 
     Raises:
         ConfigError: the index is a tenant's, or the encoder lacks a space.
+        IndexMismatch: the encoder computes other vectors than when the build was begun.
         UmeR1Error: the encoder is broken: it failed at ``BROKEN_AFTER`` documents in a row that are not to
             blame. What it encoded before is written.
     """
@@ -103,11 +105,11 @@ def reindex(
 
     started = time.perf_counter()
     _check(encoder, mode, batch_size)
-    parts = _parts(
-        index, index.build_next(encoder.fingerprint, storage, store_reasoning), encoder, mode, batch_size
-    )
+    target = index.build_next(encoder.fingerprint, storage, store_reasoning)
+    recheck(encoder, target, keep=True)
+    parts = _parts(index, target, encoder, mode, batch_size)
     with (
-        parts[0].target.bulk(),
+        target.bulk(),
         tqdm(total=sum(part.source.count() for part in parts), desc="reindexing", unit=" documents",
              disable=not show_progress) as bar,
     ):  # fmt: skip
@@ -122,7 +124,7 @@ def reindex(
     for part in parts:
         flagged.update(part.sums.flagged)
     return ReindexReport(
-        physical=parts[0].target.physical,
+        physical=target.physical,
         points=sum(part.target.count() for part in parts),
         tenants=tuple(part.source.tenant for part in parts if part.source.count()),
         written=sum(part.sums.written for part in parts),
