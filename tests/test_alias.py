@@ -199,6 +199,26 @@ def test_a_crash_within_a_step_leaves_one_of_the_two(tmp_path, monkeypatch, step
             assert index.drop_old() == (["ume_r1--1"] if moved else [])
 
 
+@pytest.mark.parametrize(
+    "step", [lambda one: one.make_live(one), lambda one: one.build_next({**NEXT, "weights": "e" * 8})]
+)
+def test_what_a_crash_left_takes_no_writes_once_the_collection_is_seen_to(tmp_path, monkeypatch, step):
+    from qdrant_client import QdrantClient
+
+    with filled(tmp_path) as index, QdrantIndex(tmp_path) as writer:
+        after = built(index)
+        monkeypatch.setattr(QdrantClient, "update_collection", dying(QdrantClient.update_collection, [1]))
+        with pytest.raises(KeyboardInterrupt):
+            index.make_live(after)
+        monkeypatch.undo()
+        with QdrantIndex(tmp_path) as again:
+            assert again.physical == "ume_r1--2"
+            step(again)
+            assert [version.retired for version in again.versions()][:2] == [True, False]
+        with pytest.raises(IndexRetired, match="'ume_r1--1'"):
+            writer.upsert([document("lost")], [embedding((1, 0, 0, 0))])
+
+
 def dying(method, left):
     """Returns a method whose process is interrupted instead of its call number ``left[0]``."""
 

@@ -14,6 +14,7 @@ from ume_r1_rag.cli.app import app
 from ume_r1_rag.encoder import digest
 from ume_r1_rag.errors import BackendError, ConfigError, IndexRetired, InputError, UmeR1Error
 from ume_r1_rag.index import QdrantIndex
+from ume_r1_rag.index.alias import RETIRED
 from ume_r1_rag.ingest import compare, enrich, ingest, reindex, swap
 from ume_r1_rag.ingest.agreement import rank_biased_overlap
 from ume_r1_rag.ingest.patience import BROKEN_AFTER
@@ -479,6 +480,15 @@ def test_the_command_builds_compares_swaps_and_goes_back(command, tmp_path):
     assert command("--drop-old", "--yes").stdout == "dropped    ume_r1--2\n"
     assert command("--drop-old").stdout.startswith("nothing to drop")
     assert live(command) == ("ume_r1--1", 1)
+
+
+def test_the_command_finishes_a_swap_that_was_killed(command):
+    assert command("--to", "new", "--yes").exit_code == 0
+    with QdrantIndex(command.path) as index:
+        index.share_client().update_collection("ume_r1--1", metadata={RETIRED: False})
+    assert "very encoder" in command("--to", "new", "--yes").stderr
+    with QdrantIndex(command.path) as index:
+        assert [(one.live, one.retired) for one in index.versions()] == [(False, True), (True, False)]
 
 
 def test_the_command_refuses_the_encoder_that_is_there(command, old, monkeypatch):

@@ -200,6 +200,7 @@ def _refuse_the_same(index: QdrantIndex, fingerprint: Mapping[str, Any], *, anew
     from ume_r1_rag.encoder.fingerprint import digest
 
     if not anew and digest(fingerprint) == digest(index.fingerprint):
+        index.make_live(index)  # a swap that was killed may be half done
         raise ConfigError(
             f"collection {index.collection!r} was written with this very encoder: nothing is to be done. "
             "For gen vectors that it lacks use `ume-r1 enrich`, for another storage add --storage"

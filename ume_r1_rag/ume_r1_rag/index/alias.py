@@ -185,6 +185,7 @@ def make_live(client: QdrantClient, collection: str, physical: str) -> None:
     """
     live = resolve(client, collection)
     if live == physical:
+        retire_replaced(client, live)
         return
     if live is not None:
         _check_tenants(client, live, physical)
@@ -192,6 +193,20 @@ def make_live(client: QdrantClient, collection: str, physical: str) -> None:
     point_to(client, collection, physical)
     if live is not None:
         client.update_collection(live, metadata={RETIRED: True})
+
+
+def retire_replaced(client: QdrantClient, live: str) -> None:
+    """Marks what the live version replaced as retired, where a crash has left that out.
+
+    Until then that version takes writes that nobody will find.
+    """
+    earlier = _metadata(client, live).get(REPLACES)
+    if (
+        isinstance(earlier, str)
+        and client.collection_exists(earlier)
+        and not _metadata(client, earlier).get(RETIRED)
+    ):
+        client.update_collection(earlier, metadata={RETIRED: True})
 
 
 def _check_tenants(client: QdrantClient, live: str, physical: str) -> None:

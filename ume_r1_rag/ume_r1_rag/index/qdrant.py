@@ -218,6 +218,9 @@ class QdrantIndex(Writing):
         reasoning = self.store_reasoning if store_reasoning is None else store_reasoning
         layout = schema.Layout(dimension, fingerprint, storage or self.storage, reasoning)
         with self._connection.use():
+            live = alias.resolve(self._client, self.collection)
+            if live is not None:
+                alias.retire_replaced(self._client, live)
             known = self.versions()
             unfinished = [
                 version.number
@@ -244,7 +247,8 @@ class QdrantIndex(Writing):
         This moves the name and no document: what was written to this version since the other one was filled
         is lost. ``ume_r1_rag.ingest.swap`` takes that over, too.
 
-        Readers that are open keep to the version that they opened until they open the collection anew.
+        Readers that are open keep to the version that they opened until they open the collection anew. Given
+        the live version itself this finishes what a crash has left half done.
 
         Args:
             to: see :meth:`build_next`.
