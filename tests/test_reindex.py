@@ -15,7 +15,7 @@ from ume_r1_rag.encoder import digest
 from ume_r1_rag.errors import BackendError, ConfigError, IndexRetired, InputError, UmeR1Error
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.index.alias import RETIRED
-from ume_r1_rag.ingest import compare, enrich, ingest, reindex, swap
+from ume_r1_rag.ingest import RollbackLoss, compare, enrich, ingest, reindex, rollback_loss, swap
 from ume_r1_rag.ingest.agreement import rank_biased_overlap
 from ume_r1_rag.ingest.patience import BROKEN_AFTER
 from ume_r1_rag.retriever import Question, Retriever
@@ -383,6 +383,45 @@ def test_rolling_back_brings_the_old_version_and_its_gen_back(index, old, new):
     assert index.rollback() == "ume_r1--1"
     index.check(old.fingerprint)
     assert (payloads(index), index.coverage()) == (before, covered)
+
+
+def test_what_a_rollback_loses_and_brings_back_is_counted(old, new, folder):
+    with QdrantIndex(":memory:", fingerprint=old.fingerprint) as index:
+        for tenant in ("a", "b", None):
+            ingest(old, index.for_tenant(tenant), folder / "apple.txt", "disc")
+        with pytest.raises(ConfigError, match="no earlier version"):
+            rollback_loss(index)
+        swap(index, new)
+        assert rollback_loss(index) == RollbackLoss(0, 0)
+        ingest(new, index, [folder / "bread.txt", folder / "cedar.txt"], "disc")
+        (folder / "apple.txt").write_text("pear")
+        ingest(new, index.for_tenant("b"), folder / "apple.txt", "disc")
+        ingest(new, index.for_tenant("c"), folder / "apple.txt", "disc")
+        index.for_tenant("a").delete([str(folder / "apple.txt")])
+        assert rollback_loss(index) == RollbackLoss(newer=4, deleted=1)
+        with pytest.raises(ConfigError, match="without tenant="):
+            rollback_loss(index.for_tenant("b"))
+
+
+def test_the_command_does_not_go_back_silently(command, new, folder):
+    assert command("--to", "new", "--yes").exit_code == 0
+    (folder / "new.txt").write_text("something new")
+    with QdrantIndex(command.path) as index:
+        ingest(new, index, folder / "new.txt", "disc")
+        index.delete([str(folder / "apple.txt"), str(folder / "bread.txt")])
+    refused = command("--rollback")
+    assert refused.exit_code == 1
+    assert refused.stdout == (
+        "loses      1 newer document is left behind, 2 deleted ones come back\n"
+        "not changed: the same command with --yes goes back\n"
+    )
+    assert live(command)[0] == "ume_r1--2"
+    done = command("--rollback", "--yes")
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (
+        0,
+        "live       ume_r1 is ume_r1--1 again, with model m1",
+    )
+    assert live(command)[0] == "ume_r1--1"
 
 
 def test_reasoning_need_not_be_carried_over(index, new):

@@ -61,7 +61,7 @@ def reindex(
     mode: Annotated[
         Mode, typer.Option("--mode", help="Which vectors. With disc, stored reasonings are kept as they are.")
     ] = "disc",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: swap, or drop.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: swap, go back, or drop.")] = False,
     allow_missing: Annotated[
         bool,
         typer.Option("--allow-missing", help="Swap even if files that are gone or unreadable are left out."),
@@ -122,7 +122,7 @@ def reindex(
     address = Address(path, url, collection, grpc=grpc)
     if to is None:
         with open_index(address) as index:
-            _roll_back(index) if rollback else _drop(index, yes)
+            _roll_back(index, yes) if rollback else _drop(index, yes)
         return
     from ume_r1_rag.cli.index_report import failed_lines
     from ume_r1_rag.cli.interrupt import Interrupt
@@ -277,10 +277,28 @@ def _wanted(
     return True
 
 
-def _roll_back(index: QdrantIndex) -> None:
+def _roll_back(index: QdrantIndex, yes: bool) -> None:
+    from ume_r1_rag.ingest import rollback_loss
+    from ume_r1_rag.ingest.summary import counted
+
+    loss = rollback_loss(index)
+    if loss.newer or loss.deleted:
+        typer.echo(
+            f"loses      {counted(loss.newer, 'newer document')} {_be(loss.newer)} left behind, "
+            f"{loss.deleted} deleted {'one comes' if loss.deleted == 1 else 'ones come'} back"
+        )
+        if not yes and not sys.stdin.isatty():
+            typer.echo("not changed: the same command with --yes goes back")
+            raise typer.Exit(1)
+        if not yes:
+            typer.confirm("go back?", abort=True)
     physical = index.rollback()
     model = clean(index.fingerprint.get("model", "-"))
     typer.echo(f"live       {clean(index.collection)} is {clean(physical)} again, with model {model}")
+
+
+def _be(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _drop(index: QdrantIndex, yes: bool) -> None:

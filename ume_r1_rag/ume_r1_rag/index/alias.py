@@ -220,8 +220,8 @@ def _check_tenants(client: QdrantClient, live: str, physical: str) -> None:
             )
 
 
-def rollback(client: QdrantClient, collection: str) -> str:
-    """Makes the version live that the present one replaced; returns its name.
+def earlier_of(client: QdrantClient, collection: str) -> tuple[str, str]:
+    """Returns the live version and the one that it replaced.
 
     Raises:
         ConfigError: there is none, or it was dropped.
@@ -233,6 +233,16 @@ def rollback(client: QdrantClient, collection: str) -> str:
             f"collection {collection!r} has no earlier version to go back to: it was never swapped, or the "
             "earlier one was dropped"
         )
+    return live, earlier
+
+
+def rollback(client: QdrantClient, collection: str) -> str:
+    """Makes the version live that the present one replaced; returns its name.
+
+    Raises:
+        ConfigError: there is none, or it was dropped.
+    """
+    live, earlier = earlier_of(client, collection)
     client.update_collection(earlier, metadata={RETIRED: False})
     point_to(client, collection, earlier)
     client.update_collection(live, metadata={RETIRED: True, REPLACES: None})

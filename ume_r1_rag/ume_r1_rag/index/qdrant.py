@@ -264,8 +264,25 @@ class QdrantIndex(Writing):
             alias.make_live(self._client, self.collection, to.physical)
             self._open(to.physical)
 
+    def earlier(self) -> QdrantIndex:
+        """Returns the version that :meth:`rollback` would make live, over the same client.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        with self._connection.use():
+            _, physical = alias.earlier_of(self._client, self.collection)
+            return QdrantIndex(
+                client=self._client,
+                collection=self.collection,
+                tenant=self.tenant,
+                version=alias.number_of(physical),
+            )
+
     def rollback(self) -> str:
         """Makes the version live again that the present one replaced; returns its name.
+
+        What was written since stays in the other version; ``ume_r1_rag.ingest.rollback_loss`` counts it.
 
         Raises:
             ConfigError: there is none; this index is a tenant's.

@@ -12,6 +12,7 @@ from ume_r1_rag.ingest.prune import prune
 from ume_r1_rag.ingest.reindex import ReindexReport, reindex, swap
 from ume_r1_rag.ingest.removal import Removal, remove
 from ume_r1_rag.ingest.report import Failure, IngestReport, Progress, Pruned, Skipped
+from ume_r1_rag.ingest.rollback import RollbackLoss, rollback_loss
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.ingest.sources import documents, reread
 
@@ -32,6 +33,7 @@ __all__ = [
     "Pruned",
     "ReindexReport",
     "Removal",
+    "RollbackLoss",
     "Skipped",
     "Source",
     "Walk",
@@ -45,5 +47,6 @@ __all__ = [
     "reindex",
     "remove",
     "reread",
+    "rollback_loss",
     "swap",
 ]
