@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ume_r1_rag.cli.app import app
+from ume_r1_rag.cli.model import encoder_for, load_encoder
 from ume_r1_rag.encoder import digest
 from ume_r1_rag.errors import BackendError, ConfigError, IndexRetired, InputError, UmeR1Error
 from ume_r1_rag.index import QdrantIndex
@@ -470,7 +471,7 @@ def command(tmp_path, folder, old, new, monkeypatch):
     for name in ("QDRANT_URL", "UME_R1_PATH", "UME_R1_COLLECTION", "UME_R1_TENANT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("ume_r1_rag.cli.model.load_encoder", lambda *_, **__: new)
-    monkeypatch.setattr("ume_r1_rag.cli.model.encoder_for", lambda *_: old)
+    monkeypatch.setattr("ume_r1_rag.cli.model.encoder_for", lambda *_, **__: old)
     path = tmp_path / "index"
     with QdrantIndex(path, fingerprint=old.fingerprint) as index:
         ingest(old, index, folder, "both")
@@ -578,6 +579,49 @@ def test_the_command_asks_for_tenants_questions_in_their_own_part(command, folde
     assert "overlap@10  1.00" in done.stdout, "a tenant with one document"
     with QdrantIndex(command.path, tenant="a") as own:
         assert (own.physical, own.count()) == ("ume_r1--2", 1)
+
+
+def test_a_present_model_that_is_not_there_is_refused_before_the_build(
+    command, new, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("ume_r1_rag.cli.model.encoder_for", encoder_for)
+    monkeypatch.setattr("ume_r1_rag.cli.model.load_encoder", load_encoder)
+    questions = tmp_path / "questions.txt"
+    questions.write_text("apple\n")
+    refused = command("--to", "new", "--queries", questions, "--model", "./nowhere")
+    assert refused.exit_code == 1
+    assert "nowhere" in refused.stderr
+    assert (new.calls, live(command)) == ([], ("ume_r1--1", 1))
+    refused = command("--to", "new", "--queries", questions, "--tenant", "nobody")
+    assert "no disc vectors to compare with" in refused.stderr
+    assert (new.calls, live(command)) == ([], ("ume_r1--1", 1))
+
+
+@pytest.mark.parametrize("fields", [{"preset": {}}, {}])
+def test_the_present_model_is_run_like_the_new_one_and_closed_before_it(
+    command, new, folder, tmp_path, make_encoder, monkeypatch, fields
+):
+    happened = []
+    present = make_encoder(**fields)
+    monkeypatch.setattr(present, "close", lambda: happened.append("closed"))
+
+    def load_present(*_, run, batch_size, **__):
+        happened.append(("present", run and run.backend, batch_size))
+        return present
+
+    monkeypatch.setattr("ume_r1_rag.cli.model.encoder_for", load_present)
+    monkeypatch.setattr("ume_r1_rag.cli.model.load_encoder", lambda *_, **__: happened.append("new") or new)
+    with QdrantIndex(command.path, collection="other", fingerprint=present.fingerprint) as index:
+        ingest(present, index, folder, "disc")
+    questions = tmp_path / "questions.txt"
+    questions.write_text("apple\n")
+    done = command(
+        *("--to", "new", "--queries", questions, "--collection", "other"),
+        *("--backend", "transformers", "--batch-size", 3),
+    )
+    assert done.exit_code == 0, done.output
+    assert "compared   1 questions" in done.stdout
+    assert happened == [("present", "transformers" if fields else None, 3), "closed", "new"]
 
 
 def test_ctrl_c_stops_a_build_that_goes_on_later(command, new, monkeypatch):

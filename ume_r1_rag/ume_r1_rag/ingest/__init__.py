@@ -1,6 +1,6 @@
 """Ingestion: folders become documents, documents become points."""
 
-from ume_r1_rag.ingest.agreement import Agreement, compare
+from ume_r1_rag.ingest.agreement import Agreement, Answers, agreement, ask, compare
 from ume_r1_rag.ingest.dry_run import DryRun, FileDryRun, dry_run
 from ume_r1_rag.ingest.enrich import Enricher, EnrichReport, enrich
 from ume_r1_rag.ingest.estimate import Estimate, estimate
@@ -21,6 +21,7 @@ __all__ = [
     "SEGMENT_S",
     "TEXT_SUFFIXES",
     "Agreement",
+    "Answers",
     "DeadLetters",
     "DryRun",
     "EnrichReport",
@@ -37,6 +38,8 @@ __all__ = [
     "Skipped",
     "Source",
     "Walk",
+    "agreement",
+    "ask",
     "compare",
     "documents",
     "dry_run",
