@@ -581,9 +581,7 @@ def test_the_command_asks_for_tenants_questions_in_their_own_part(command, folde
         assert (own.physical, own.count()) == ("ume_r1--2", 1)
 
 
-def test_a_present_model_that_is_not_there_is_refused_before_the_build(
-    command, new, tmp_path, monkeypatch
-):
+def test_a_present_model_that_is_not_there_is_refused_before_the_build(command, new, tmp_path, monkeypatch):
     monkeypatch.setattr("ume_r1_rag.cli.model.encoder_for", encoder_for)
     monkeypatch.setattr("ume_r1_rag.cli.model.load_encoder", load_encoder)
     questions = tmp_path / "questions.txt"
