@@ -74,6 +74,9 @@ class HashEncoder:
     async def aencode_document(self, inputs: Any, mode: Mode = "disc", **options: Any) -> Any:
         return await asyncio.to_thread(self.encode_document, inputs, mode, **options)
 
+    def close(self) -> None:
+        """Does nothing."""
+
     def _encode(
         self,
         role: str,

@@ -82,7 +82,7 @@ def test_swap_and_rollback(tmp_path):
     from qdrant_client import QdrantClient
 
     with filled(tmp_path) as index, QdrantIndex(tmp_path) as reader:
-        index.swap(built(index))
+        index.make_live(built(index))
         assert (index.physical, index.dimension, index.fingerprint) == ("ume_r1--2", 2 * D, NEXT)
         assert [hit.key for hit in index.search(WIDE, "disc")] == ["w0"]
         # One who had it open keeps to what was checked; one who opens it anew gets the new version.
@@ -104,9 +104,9 @@ def test_swap_and_rollback(tmp_path):
         # What was rolled back is not built on: the same encoder begins anew.
         assert index.build_next(NEXT).physical == "ume_r1--3"
         with QdrantIndex(tmp_path, version=2) as second:
-            index.swap(second)
+            index.make_live(second)
         assert index.physical == "ume_r1--2"
-        index.swap(index)
+        index.make_live(index)
         assert index.rollback() == "ume_r1--1"
 
 
@@ -114,7 +114,7 @@ def test_a_version_that_is_live_no_more_is_not_written(tmp_path):
     """Its writer would be told that all is well, and nobody would find what it wrote."""
     with filled(tmp_path) as index, QdrantIndex(tmp_path) as writer:
         known = writer.stored(["a.png"])["a.png"]
-        index.swap(built(index))
+        index.make_live(built(index))
         for write in (
             lambda: writer.upsert([document("late")], [embedding((1, 0, 0, 0))]),
             lambda: writer.write_gen([(known, embedding(gen=(1, 0, 0, 0)))]),
@@ -137,7 +137,7 @@ def test_dropping_spares_what_is_live_and_what_is_being_built(tmp_path):
     with filled(tmp_path) as index:
         index.side_collection("notes").put({"a": {}})
         assert index.drop_old() == []
-        index.swap(built(index))
+        index.make_live(built(index))
         building = index.build_next(FINGERPRINT)
         with QdrantIndex(tmp_path, version=1) as old:
             assert index.drop_old() == ["ume_r1--1"]
@@ -156,7 +156,7 @@ def test_dropping_spares_what_is_live_and_what_is_being_built(tmp_path):
 def test_a_number_is_used_once(tmp_path):
     """Whoever still has a dropped version open must not find another model's vectors in its place."""
     with filled(tmp_path) as index:
-        index.swap(built(index))
+        index.make_live(built(index))
         index.rollback()
         with QdrantIndex(tmp_path, version=2) as dropped:
             assert index.drop_old() == ["ume_r1--2"]
@@ -168,7 +168,7 @@ def test_a_number_is_used_once(tmp_path):
 def test_a_version_is_not_swapped_into_another_collection(tmp_path):
     with filled(tmp_path) as index, filled(tmp_path, collection="other") as other:
         with pytest.raises(ConfigError, match="no version of 'ume_r1'"):
-            index.swap(other)
+            index.make_live(other)
         assert index.physical == "ume_r1--1"
 
 
@@ -178,7 +178,7 @@ def test_a_crash_within_a_step_leaves_one_of_the_two(tmp_path, monkeypatch, step
     from qdrant_client import QdrantClient
 
     with filled(tmp_path) as index:
-        index.swap(built(index)) if step == "rollback" else built(index)
+        index.make_live(built(index)) if step == "rollback" else built(index)
     calls = {"metadata": 0, "alias": 1, "retired": 2}[moment]
     monkeypatch.setattr(
         QdrantClient, "update_collection", dying(QdrantClient.update_collection, counter := [calls])
@@ -188,7 +188,7 @@ def test_a_crash_within_a_step_leaves_one_of_the_two(tmp_path, monkeypatch, step
     )
     index = QdrantIndex(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        index.rollback() if step == "rollback" else index.swap(QdrantIndex(tmp_path, version=2))
+        index.rollback() if step == "rollback" else index.make_live(QdrantIndex(tmp_path, version=2))
     monkeypatch.undo()
     index.close()
     gc.collect()
@@ -197,6 +197,26 @@ def test_a_crash_within_a_step_leaves_one_of_the_two(tmp_path, monkeypatch, step
         assert index.physical == ("ume_r1--2" if moved == (step == "swap") else "ume_r1--1")
         if step == "swap":
             assert index.drop_old() == (["ume_r1--1"] if moved else [])
+
+
+@pytest.mark.parametrize(
+    "step", [lambda one: one.make_live(one), lambda one: one.build_next({**NEXT, "weights": "e" * 8})]
+)
+def test_what_a_crash_left_takes_no_writes_once_the_collection_is_seen_to(tmp_path, monkeypatch, step):
+    from qdrant_client import QdrantClient
+
+    with filled(tmp_path) as index, QdrantIndex(tmp_path) as writer:
+        after = built(index)
+        monkeypatch.setattr(QdrantClient, "update_collection", dying(QdrantClient.update_collection, [1]))
+        with pytest.raises(KeyboardInterrupt):
+            index.make_live(after)
+        monkeypatch.undo()
+        with QdrantIndex(tmp_path) as again:
+            assert again.physical == "ume_r1--2"
+            step(again)
+            assert [version.retired for version in again.versions()][:2] == [True, False]
+        with pytest.raises(IndexRetired, match="'ume_r1--1'"):
+            writer.upsert([document("lost")], [embedding((1, 0, 0, 0))])
 
 
 def dying(method, left):

@@ -14,6 +14,7 @@ from ume_r1_rag.cli.app import app
 from ume_r1_rag.errors import BackendError, ConfigError, IndexMismatch, InputError
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.ingest import Enricher, enrich, ingest
+from ume_r1_rag.ingest.patience import BROKEN_AFTER
 from ume_r1_rag.retriever import Retriever
 
 WORDS = ("apple", "bread", "cedar", "delta", "ember", "flint", "grape", "hazel", "ivory", "jewel")
@@ -74,6 +75,18 @@ def test_enriching_gives_what_indexing_both_would_have(index, encoder, folder):
     with QdrantIndex(":memory:", fingerprint=encoder.fingerprint) as at_once:
         ingest(encoder, at_once, folder, "both")
         assert_same(snapshot(index), snapshot(at_once))
+
+
+def test_a_broken_encoder_ends_the_run(index, encoder, folder):
+    for number in range(2 * BROKEN_AFTER):
+        (folder / f"{number}.txt").write_text(f"number {number}")
+    ingest(encoder, index, folder, "disc")
+    encoder.seen.clear()
+    encoder._fail = lambda one: BackendError("the device is gone") if len(encoder.seen) > 5 else None
+    with pytest.raises(BackendError, match="the device is gone"):
+        enrich(encoder, index, batch_size=1)
+    assert len(encoder.seen) == 5 + BROKEN_AFTER
+    assert index.coverage()["gen"] == 5
 
 
 def test_enriching_again_does_nothing(index, encoder):

@@ -163,7 +163,7 @@ def test_indexes_of_one_folder_see_each_others_words(tmp_path):
         after.upsert([document("a", text="pear")], [embedding((1, 0, 0, 0))])
         assert two.nearest("pear", "text") == {}
         assert len(after.nearest("pear", "text")) == 1
-        one.swap(after)
+        one.make_live(after)
         after.upsert([document("b", text="pear")], [embedding((1, 0, 0, 0))])
         assert len(one.nearest("pear", "text")) == 2
 

@@ -1,18 +1,24 @@
 """The next version of a collection, with another model: built, compared, swapped, rolled back."""
 
 import json
+import re
 import signal
+from functools import partial
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from ume_r1_rag.cli.app import app
+from ume_r1_rag.cli.model import encoder_for, load_encoder
 from ume_r1_rag.encoder import digest
-from ume_r1_rag.errors import BackendError, ConfigError, IndexRetired, InputError
+from ume_r1_rag.errors import BackendError, ConfigError, IndexRetired, InputError, UmeR1Error
 from ume_r1_rag.index import QdrantIndex
-from ume_r1_rag.ingest import compare, enrich, ingest, reindex, swap
+from ume_r1_rag.index.alias import RETIRED
+from ume_r1_rag.ingest import RollbackLoss, compare, enrich, ingest, reindex, rollback_loss, swap
 from ume_r1_rag.ingest.agreement import rank_biased_overlap
+from ume_r1_rag.ingest.patience import BROKEN_AFTER
 from ume_r1_rag.retriever import Question, Retriever
 from ume_r1_rag.types import Document, MultimodalInput
 
@@ -89,14 +95,13 @@ def test_an_earlier_models_texts_stay_under_its_name_until_new_ones_are_asked_fo
     # Their words are found, though the vector is gone.
     assert len(target.nearest("summary", "text")) == 10
 
-    index.swap(target)
+    swap(index, new)
     assert enrich(new, index).written == 10
     assert all(p["ume_gen_fingerprint"] == digest(new.fingerprint) for p in payloads(index).values())
 
 
 def test_an_earlier_models_texts_survive_indexing_again(index, old, new, folder):
-    reindex(index, new)
-    index.swap(index.build_next(new.fingerprint))
+    swap(index, new)
     before = payloads(index)
     assert ingest(new, index, folder, "disc").unchanged == 10
     assert ingest(new, index, folder, "disc", force=True).indexed == 10
@@ -111,8 +116,7 @@ def test_a_model_with_disc_alone_takes_over(index, make_encoder):
     plain = make_encoder(model="m3", spaces=("disc",))
     with pytest.raises(ConfigError, match="no gen vectors"):
         reindex(index, plain, "both")
-    assert reindex(index, plain).texts == 10
-    index.swap(index.build_next(plain.fingerprint))
+    assert swap(index, plain).texts == 10
     found = Retriever(plain, index).search("grape", mode="fused", k=1)
     assert found.hits[0].payload["ume_title"] == "grape.txt"
     assert found.hits[0].payload["ume_summary"].startswith("Summary of")
@@ -177,7 +181,7 @@ def test_a_swap_takes_over_what_was_indexed_since_the_build(index, old, new, fol
     reindex(index, new)
     (folder / "bread.txt").write_text("brioche")
     ingest(old, writer, folder / "bread.txt", "disc")
-    whole = QdrantIndex.swap
+    whole = QdrantIndex.make_live
 
     def late(self, to):  # between the last look and the moment itself
         (folder / "last.txt").write_text("at the last moment")
@@ -188,7 +192,7 @@ def test_a_swap_takes_over_what_was_indexed_since_the_build(index, old, new, fol
         whole(self, to)
 
     stored_for_a = made_for(new, "known")
-    monkeypatch.setattr(QdrantIndex, "swap", late)
+    monkeypatch.setattr(QdrantIndex, "make_live", late)
     report = swap(index, new)
     assert (report.written, report.unchanged, report.missing) == (3, 9, 0)
     assert index.physical == report.physical == "ume_r1--2"
@@ -199,6 +203,27 @@ def test_a_swap_takes_over_what_was_indexed_since_the_build(index, old, new, fol
     (folder / "later.txt").write_text("too late")
     with pytest.raises(IndexRetired, match=r"retired by a reindex.*open the collection again"):
         ingest(old, writer, folder / "later.txt", "disc")
+
+
+def test_the_recipe_in_the_docs_loses_nothing(old, new, folder, tmp_path, monkeypatch):
+    docs = Path(__file__).parents[1] / "docs" / "reindex.md"
+    (recipe,) = re.findall(r"```python\n(.*?)```", docs.read_text(), re.DOTALL)
+    with QdrantIndex(tmp_path / "my-index", fingerprint=old.fingerprint) as index:
+        ingest(old, index, folder, "disc")
+
+        def build(*arguments):
+            report = reindex(*arguments)
+            (folder / "late.txt").write_text("after the build")
+            ingest(old, index, folder / "late.txt", "disc")
+            return report
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("ume_r1_rag.SentenceTransformerEncoder", lambda _: new, raising=False)
+        monkeypatch.setattr("ume_r1_rag.ingest.reindex", build)
+        exec(recipe, {})
+    with QdrantIndex(tmp_path / "my-index") as after:
+        assert after.fingerprint["model"] == "m2"
+        assert str(folder / "late.txt") in payloads(after)
 
 
 def made_for(encoder, name):
@@ -213,6 +238,77 @@ def test_a_swap_that_would_lose_documents_is_refused(index, new, folder):
     assert index.physical == "ume_r1--1"
     assert swap(index, new, allow_missing=True).missing == 1
     assert index.physical == "ume_r1--2"
+
+
+def test_a_broken_encoder_ends_a_build_and_is_never_swapped_in(old, new, folder):
+    for number in range(2 * BROKEN_AFTER):
+        (folder / f"{number}.txt").write_text(f"number {number}")
+    with QdrantIndex(":memory:", fingerprint=old.fingerprint) as index:
+        # No tenant has as many documents: the encoder is the same one for all.
+        for tenant in ("a", "b", "c", "d"):
+            share = [folder / f"{number}.txt" for number in range(ord(tenant) % 4, 2 * BROKEN_AFTER, 4)]
+            ingest(old, index.for_tenant(tenant), share, "disc")
+        ingest(old, index, folder / "apple.txt", "disc")
+        new._fail = lambda one: None if "apple" in (one.text or "") else BackendError("the device is gone")
+        for build in (reindex, partial(swap, allow_missing=True)):
+            new.seen.clear()
+            with pytest.raises(BackendError, match="the device is gone"):
+                build(index, new, batch_size=16)
+            assert BROKEN_AFTER <= len(new.seen) <= BROKEN_AFTER + 32
+        assert index.build_next(new.fingerprint).count() == 1, "what was encoded is written"
+        assert index.physical == "ume_r1--1"
+
+
+def test_allowing_missing_documents_does_not_cover_what_is_the_encoders_fault(index, new, folder):
+    (folder / "apple.txt").unlink()
+    new._fail = lambda one: BackendError("out of memory") if "bread" in (one.text or "") else None
+    with pytest.raises(BackendError, match="would lack 1 documents that the encoder failed at"):
+        swap(index, new, allow_missing=True)
+    assert index.physical == "ume_r1--1"
+    new._fail = lambda one: InputError("no") if "bread" in (one.text or "") else None
+    report = swap(index, new, allow_missing=True)
+    assert (report.missing, report.blameless, index.physical) == (2, 0, "ume_r1--2")
+
+
+def failing_late(folder, old, *, also=None):
+    """Returns a ``make_live`` in whose last moment two files are indexed and go; ``also`` has one of them."""
+    whole = QdrantIndex.make_live
+
+    def late(self, to):
+        for name in ("last", "known"):
+            path = folder / f"{name}.txt"
+            path.write_text(f"{name} at the last moment")
+            ingest(old, self.for_tenant(None), path, "disc")
+            if also is not None and name == "known":
+                ingest(also, to, path, "disc")
+            path.unlink()
+        whole(self, to)
+
+    return late
+
+
+def test_what_cannot_be_taken_over_in_the_last_moment_is_told(index, old, new, folder, monkeypatch):
+    (folder / "apple.txt").unlink()
+    monkeypatch.setattr(QdrantIndex, "make_live", failing_late(folder, old, also=new))
+    report = swap(index, new, allow_missing=True)
+    assert index.physical == "ume_r1--2"
+    assert (report.missing, report.blameless, report.points) == (2, 0, 10)
+    assert sorted(failure.name for failure in report.failures) == ["apple.txt", "last.txt"]
+
+
+def test_an_encoder_that_breaks_in_the_last_moment_is_told(index, old, new, folder, monkeypatch):
+    whole = QdrantIndex.make_live
+
+    def late(self, to):
+        for number in range(BROKEN_AFTER):
+            (folder / f"{number}.txt").write_text(f"number {number}")
+        ingest(old, self.for_tenant(None), folder, "disc")
+        new._fail = lambda one: BackendError("the device is gone")
+        whole(self, to)
+
+    monkeypatch.setattr(QdrantIndex, "make_live", late)
+    with pytest.raises(UmeR1Error, match=r"'ume_r1--2' is live, but .* index it again \(the device is gone"):
+        swap(index, new)
 
 
 def test_enriching_ends_with_the_version(index, old, new, folder, monkeypatch):
@@ -252,7 +348,7 @@ def test_all_tenants_are_carried_over_and_kept_apart(old, new, folder, monkeypat
         (folder / "apple.txt").unlink()
         report = reindex(index, new)
         assert (report.written, report.missing, report.tenants) == (5, 1, (None, "a", "b"))
-        index.swap(index.build_next(new.fingerprint))
+        assert swap(index, new, allow_missing=True).missing == 1
         for tenant, name in parts.items():
             own = index.for_tenant(tenant)
             expected = {"delta.txt"} if tenant == "a" else {name, "delta.txt"}
@@ -262,14 +358,71 @@ def test_all_tenants_are_carried_over_and_kept_apart(old, new, folder, monkeypat
             reindex(index.for_tenant("a"), new)
 
 
+def test_a_tenant_that_left_does_not_come_back(old, new, folder):
+    with QdrantIndex(":memory:", fingerprint=old.fingerprint) as index:
+        for tenant in ("acme", "globex", None):
+            ingest(old, index.for_tenant(tenant), folder / "apple.txt", "disc")
+        reindex(index, new)
+        index.for_tenant("acme").delete([str(folder / "apple.txt")])
+        index.for_tenant(None).delete([str(folder / "apple.txt")])
+        assert index.tenants() == ["globex"]
+        # Nor by whoever moves the name by hand.
+        with pytest.raises(ConfigError, match=r"'ume_r1--1' has no documents of 1 tenants .*'acme'"):
+            index.make_live(index.build_next(new.fingerprint))
+        assert index.physical == "ume_r1--1"
+        report = swap(index, new)
+        assert (report.removed, report.points, report.tenants) == (2, 1, ("globex",))
+        assert index.physical == "ume_r1--2"
+        assert index.tenants() == ["globex"]
+        assert [index.for_tenant(tenant).count() for tenant in ("acme", None)] == [0, 0]
+
+
 def test_rolling_back_brings_the_old_version_and_its_gen_back(index, old, new):
     before, covered = payloads(index), index.coverage()
-    reindex(index, new)
-    index.swap(index.build_next(new.fingerprint))
+    swap(index, new)
     assert index.fingerprint["model"] == "m2"
     assert index.rollback() == "ume_r1--1"
     index.check(old.fingerprint)
     assert (payloads(index), index.coverage()) == (before, covered)
+
+
+def test_what_a_rollback_loses_and_brings_back_is_counted(old, new, folder):
+    with QdrantIndex(":memory:", fingerprint=old.fingerprint) as index:
+        for tenant in ("a", "b", None):
+            ingest(old, index.for_tenant(tenant), folder / "apple.txt", "disc")
+        with pytest.raises(ConfigError, match="no earlier version"):
+            rollback_loss(index)
+        swap(index, new)
+        assert rollback_loss(index) == RollbackLoss(0, 0)
+        ingest(new, index, [folder / "bread.txt", folder / "cedar.txt"], "disc")
+        (folder / "apple.txt").write_text("pear")
+        ingest(new, index.for_tenant("b"), folder / "apple.txt", "disc")
+        ingest(new, index.for_tenant("c"), folder / "apple.txt", "disc")
+        index.for_tenant("a").delete([str(folder / "apple.txt")])
+        assert rollback_loss(index) == RollbackLoss(newer=4, deleted=1)
+        with pytest.raises(ConfigError, match="without tenant="):
+            rollback_loss(index.for_tenant("b"))
+
+
+def test_the_command_does_not_go_back_silently(command, new, folder):
+    assert command("--to", "new", "--yes").exit_code == 0
+    (folder / "new.txt").write_text("something new")
+    with QdrantIndex(command.path) as index:
+        ingest(new, index, folder / "new.txt", "disc")
+        index.delete([str(folder / "apple.txt"), str(folder / "bread.txt")])
+    refused = command("--rollback")
+    assert refused.exit_code == 1
+    assert refused.stdout == (
+        "loses      1 newer document is left behind, 2 deleted ones come back\n"
+        "not changed: the same command with --yes goes back\n"
+    )
+    assert live(command)[0] == "ume_r1--2"
+    done = command("--rollback", "--yes")
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (
+        0,
+        "live       ume_r1 is ume_r1--1 again, with model m1",
+    )
+    assert live(command)[0] == "ume_r1--1"
 
 
 def test_reasoning_need_not_be_carried_over(index, new):
@@ -318,7 +471,7 @@ def command(tmp_path, folder, old, new, monkeypatch):
     for name in ("QDRANT_URL", "UME_R1_PATH", "UME_R1_COLLECTION", "UME_R1_TENANT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("ume_r1_rag.cli.model.load_encoder", lambda *_, **__: new)
-    monkeypatch.setattr("ume_r1_rag.cli.model.encoder_for", lambda *_: old)
+    monkeypatch.setattr("ume_r1_rag.cli.model.encoder_for", lambda *_, **__: old)
     path = tmp_path / "index"
     with QdrantIndex(path, fingerprint=old.fingerprint) as index:
         ingest(old, index, folder, "both")
@@ -369,6 +522,15 @@ def test_the_command_builds_compares_swaps_and_goes_back(command, tmp_path):
     assert live(command) == ("ume_r1--1", 1)
 
 
+def test_the_command_finishes_a_swap_that_was_killed(command):
+    assert command("--to", "new", "--yes").exit_code == 0
+    with QdrantIndex(command.path) as index:
+        index.share_client().update_collection("ume_r1--1", metadata={RETIRED: False})
+    assert "very encoder" in command("--to", "new", "--yes").stderr
+    with QdrantIndex(command.path) as index:
+        assert [(one.live, one.retired) for one in index.versions()] == [(False, True), (True, False)]
+
+
 def test_the_command_refuses_the_encoder_that_is_there(command, old, monkeypatch):
     monkeypatch.setattr("ume_r1_rag.cli.model.load_encoder", lambda *_, **__: old)
     refused = command("--to", "old", "--yes")
@@ -389,6 +551,23 @@ def test_the_command_does_not_swap_what_lacks_documents_unless_told_to(command, 
     assert live(command)[0] == "ume_r1--2"
 
 
+def test_the_command_never_swaps_in_what_the_new_model_failed_at(command, new):
+    new._fail = lambda one: BackendError("gone") if "bread" in (one.text or "") else None
+    done = command("--to", "new", "--yes", "--allow-missing")
+    assert done.exit_code == 1
+    assert "not swapped: the new model failed at 1 document by no fault of its own" in done.stdout
+    assert live(command)[0] == "ume_r1--1"
+
+
+def test_the_command_tells_what_was_lost_in_the_last_moment(command, folder, old, monkeypatch):
+    monkeypatch.setattr(QdrantIndex, "make_live", failing_late(folder, old))
+    done = command("--to", "new", "--yes")
+    assert done.exit_code == 1
+    assert "failed     2 and are missing\n" in done.stdout
+    assert "  the file of last.txt is gone" in done.stdout
+    assert live(command)[0] == "ume_r1--2"
+
+
 def test_the_command_asks_for_tenants_questions_in_their_own_part(command, folder, old, tmp_path):
     with QdrantIndex(command.path, tenant="a") as own:
         ingest(old, own, folder / "apple.txt", "disc")
@@ -400,6 +579,47 @@ def test_the_command_asks_for_tenants_questions_in_their_own_part(command, folde
     assert "overlap@10  1.00" in done.stdout, "a tenant with one document"
     with QdrantIndex(command.path, tenant="a") as own:
         assert (own.physical, own.count()) == ("ume_r1--2", 1)
+
+
+def test_a_present_model_that_is_not_there_is_refused_before_the_build(command, new, tmp_path, monkeypatch):
+    monkeypatch.setattr("ume_r1_rag.cli.model.encoder_for", encoder_for)
+    monkeypatch.setattr("ume_r1_rag.cli.model.load_encoder", load_encoder)
+    questions = tmp_path / "questions.txt"
+    questions.write_text("apple\n")
+    refused = command("--to", "new", "--queries", questions, "--model", "./nowhere")
+    assert refused.exit_code == 1
+    assert "nowhere" in refused.stderr
+    assert (new.calls, live(command)) == ([], ("ume_r1--1", 1))
+    refused = command("--to", "new", "--queries", questions, "--tenant", "nobody")
+    assert "no disc vectors to compare with" in refused.stderr
+    assert (new.calls, live(command)) == ([], ("ume_r1--1", 1))
+
+
+@pytest.mark.parametrize("fields", [{"preset": {}}, {}])
+def test_the_present_model_is_run_like_the_new_one_and_closed_before_it(
+    command, new, folder, tmp_path, make_encoder, monkeypatch, fields
+):
+    happened = []
+    present = make_encoder(**fields)
+    monkeypatch.setattr(present, "close", lambda: happened.append("closed"))
+
+    def load_present(*_, run, batch_size, **__):
+        happened.append(("present", run and run.backend, batch_size))
+        return present
+
+    monkeypatch.setattr("ume_r1_rag.cli.model.encoder_for", load_present)
+    monkeypatch.setattr("ume_r1_rag.cli.model.load_encoder", lambda *_, **__: happened.append("new") or new)
+    with QdrantIndex(command.path, collection="other", fingerprint=present.fingerprint) as index:
+        ingest(present, index, folder, "disc")
+    questions = tmp_path / "questions.txt"
+    questions.write_text("apple\n")
+    done = command(
+        *("--to", "new", "--queries", questions, "--collection", "other"),
+        *("--backend", "transformers", "--batch-size", 3),
+    )
+    assert done.exit_code == 0, done.output
+    assert "compared   1 questions" in done.stdout
+    assert happened == [("present", "transformers" if fields else None, 3), "closed", "new"]
 
 
 def test_ctrl_c_stops_a_build_that_goes_on_later(command, new, monkeypatch):

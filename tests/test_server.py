@@ -155,7 +155,7 @@ def test_a_write_that_a_swap_overtakes_is_not_confirmed(store, monkeypatch):
 
     def late(points, **options):
         own(points, **options)
-        other.swap(after)
+        other.make_live(after)
 
     monkeypatch.setattr(index, "_write", late)
     with pytest.raises(IndexRetired, match="open the collection again"):

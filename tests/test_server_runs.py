@@ -34,7 +34,7 @@ def test_versions_are_built_swapped_rolled_back_and_dropped(store):
         (first, True, 4),
         (second, False, 1),
     ]
-    index.swap(after)
+    index.make_live(after)
     assert (index.physical, keys(index.scroll())) == (second, ["new"])
     assert keys(store.open(fingerprint=NEXT).scroll()) == ["new"]
     assert index.share_client().count(index.collection).count == 1
@@ -43,7 +43,7 @@ def test_versions_are_built_swapped_rolled_back_and_dropped(store):
     assert [(v.live, v.retired) for v in index.versions()] == [(True, False), (False, True)]
     with pytest.raises(ConfigError, match="no earlier version"):
         index.rollback()
-    index.swap(after)
+    index.make_live(after)
     assert index.drop_old() == [first]
     assert [v.physical for v in store.open().versions()] == [second]
     assert store.open().fingerprint == NEXT
@@ -53,7 +53,7 @@ def test_a_tenant_is_not_left_behind_by_a_swap(store):
     store.open(fingerprint=FINGERPRINT, tenant="one").upsert([document("a")], [embedding((1, 0, 0, 0))])
     whole = store.open()
     with pytest.raises(ConfigError, match=r"no documents of 1 tenants .*'one'"):
-        whole.swap(whole.build_next(NEXT))
+        whole.make_live(whole.build_next(NEXT))
 
 
 def test_side_collections_hold_records_without_vectors(store):

@@ -50,7 +50,7 @@ def test_it_belongs_to_the_name_and_not_to_a_version(index):
     index.side_collection("failures").put({"a": {"x": 1}})
     after = index.build_next({**FINGERPRINT, "weights": "f" * 8})
     assert after.side_collection("failures").get(["a"]) == {"a": {"x": 1}}
-    index.swap(after)
+    index.make_live(after)
     index.drop_old()
     assert index.side_collection("failures").count() == 1
 

@@ -236,14 +236,14 @@ def test_a_tenant_decides_nothing_for_others(tenants):
     mine = tenants[MINE]
     after = mine.build_next({**FINGERPRINT, "weights": "f" * 8})
     assert after.tenant == MINE
-    for change in (lambda: mine.swap(after), mine.rollback, mine.drop_old):
+    for change in (lambda: mine.make_live(after), mine.rollback, mine.drop_old):
         with pytest.raises(ConfigError, match="without tenant="):
             change()
     # Nor is anybody left behind by whoever decides for all.
     fill(after, MINE)
     whole = tenants[None]
     with pytest.raises(ConfigError, match=r"no documents of 1 tenants .*'globex'"):
-        whole.swap(whole.build_next({**FINGERPRINT, "weights": "f" * 8}))
+        whole.make_live(whole.build_next({**FINGERPRINT, "weights": "f" * 8}))
     assert whole.physical == "ume_r1--1"
 
 
@@ -253,7 +253,7 @@ def test_more_tenants_than_are_listed_are_not_left_behind(tenants, monkeypatch):
     monkeypatch.setattr(alias, "MOST_TENANTS", 2)
     assert index.tenants() == ["acme", "globex"]
     monkeypatch.setattr(alias, "MOST_TENANTS", 1)
-    for step in (index.tenants, lambda: index.swap(after)):
+    for step in (index.tenants, lambda: index.make_live(after)):
         with pytest.raises(ConfigError, match="more than 1 tenants, too many to be listed"):
             step()
     assert index.physical == "ume_r1--1"

@@ -136,7 +136,7 @@ def failed_lines(count: int, failures: Sequence[Failure], where: str = "") -> li
     if not count:
         return []
     shown = failures[:_MOST_FAILURES]
-    size = min(40, max(width(clean(item.name)) for item in shown))
+    size = min(40, max((width(clean(item.name)) for item in shown), default=0))
     lines = [f"failed     {count}{f' {where}' if where else ''}"]
     lines += [f"  {pad(clean(item.name), size)}  {clean(item.reason)}" for item in shown]
     if count > len(shown):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,11 +25,13 @@ from ume_r1_rag.cli.options import (
 )
 from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.types import Mode
+from ume_r1_rag.types import Mode, spaces_of
 
 if TYPE_CHECKING:
+    from ume_r1_rag.cli.model import Running
     from ume_r1_rag.index import QdrantIndex
-    from ume_r1_rag.ingest import Agreement, ReindexReport
+    from ume_r1_rag.ingest import Agreement, Answers, ReindexReport
+    from ume_r1_rag.retriever import Question
 
 EXAMPLES = """\b
 Examples:
@@ -61,10 +63,10 @@ def reindex(
     mode: Annotated[
         Mode, typer.Option("--mode", help="Which vectors. With disc, stored reasonings are kept as they are.")
     ] = "disc",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: swap, or drop.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: swap, go back, or drop.")] = False,
     allow_missing: Annotated[
         bool,
-        typer.Option("--allow-missing", help="Swap even if documents could not be taken over."),
+        typer.Option("--allow-missing", help="Swap even if files that are gone or unreadable are left out."),
     ] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the version before.")] = False,
     drop_old: Annotated[
@@ -122,18 +124,24 @@ def reindex(
     address = Address(path, url, collection, grpc=grpc)
     if to is None:
         with open_index(address) as index:
-            _roll_back(index) if rollback else _drop(index, yes)
+            _roll_back(index, yes) if rollback else _drop(index, yes)
         return
+    from ume_r1_rag.cli.index_report import failed_lines
     from ume_r1_rag.cli.interrupt import Interrupt
-    from ume_r1_rag.cli.model import encoder_for, load_encoder, running
+    from ume_r1_rag.cli.model import load_encoder, running
     from ume_r1_rag.cli.search_input import questions as read
     from ume_r1_rag.ingest import reindex as build
     from ume_r1_rag.ingest import swap
 
+    run = running(backend, engine)
     kept, thinking = storage_of(storage), budget(think) or "full"
     questions = read(queries) if queries is not None else []
     with open_index(address) as index:
-        encoder = load_encoder(to, preset, thinking, batch_size=batch_size, run=running(backend, engine))
+        # Before the build, so that what is amiss is known at once, and no two models are held at a time.
+        before = (
+            _present_answers(index, questions, mode, model, tenant, run, batch_size) if questions else None
+        )
+        encoder = load_encoder(to, preset, thinking, batch_size=batch_size, run=run)
         _refuse_the_same(index, encoder.fingerprint, anew=kept is not None or store_reasoning is not None)
         try:
             with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:
@@ -154,20 +162,16 @@ def reindex(
         if not report.complete:
             raise typer.Exit(130)
         target = index.build_next(encoder.fingerprint, kept, store_reasoning)
-        if questions:
-            from ume_r1_rag.ingest import compare
+        if before is not None:
+            from ume_r1_rag.ingest import agreement, ask
             from ume_r1_rag.retriever import Retriever
 
-            present = encoder_for(index.fingerprint, model, None)
-            pair = [
-                Retriever(one, version.for_tenant(tenant))
-                for one, version in ((present, index), (encoder, target))
-            ]
-            typer.echo(_comparison(compare(pair[0], pair[1], questions)))
+            after = ask(Retriever(encoder, target.for_tenant(tenant)), questions, before.space, before.k)
+            typer.echo(_comparison(agreement(before, after, questions)))
         if _wanted(index, target, report, yes=yes, allow_missing=allow_missing):
-            before = clean(index.physical)
+            replaced = clean(index.physical)
             # What was indexed since the build, or while the user made up their mind, is taken over, too.
-            swap(
+            report = swap(
                 index,
                 encoder,
                 mode,
@@ -178,9 +182,46 @@ def reindex(
             )
             name, now = clean(encoder.fingerprint.get("model", "-")), clean(index.physical)
             typer.echo(f"live       {clean(index.collection)} is {now} now, with model {name}")
-            typer.echo(f"           --rollback goes back to {before}, --drop-old deletes it")
+            typer.echo(f"           --rollback goes back to {replaced}, --drop-old deletes it")
+            for line in failed_lines(report.missing, report.failures, "and are missing"):
+                typer.echo(line)
     if report.missing:
         raise typer.Exit(1)
+
+
+def _present_answers(
+    index: QdrantIndex,
+    questions: Sequence[Question],
+    mode: Mode,
+    model: str | None,
+    tenant: str | None,
+    run: Running,
+    batch_size: int,
+) -> Answers:
+    """Returns what the live version answers by the present model, which is closed again.
+
+    Raises:
+        ConfigError: it cannot be asked.
+    """
+    from ume_r1_rag.cli.model import encoder_for
+    from ume_r1_rag.ingest import ask
+    from ume_r1_rag.retriever import Retriever
+
+    own = index.for_tenant(tenant)
+    covered = own.coverage()
+    space = next((space for space in spaces_of(mode) if covered[space]), None)
+    if space is None:
+        raise ConfigError(
+            f"--queries: the live version has no {' or '.join(spaces_of(mode))} vectors to compare with "
+            f"(it has {covered}); choose another --mode, or leave --queries out"
+        )
+    # How the new model is run says nothing to a present one that is no UME-R1.
+    shared = run if "preset" in index.fingerprint else None
+    present = encoder_for(index.fingerprint, model, None, batch_size=batch_size, run=shared)
+    try:
+        return ask(Retriever(present, own), questions, space)
+    finally:
+        present.close()
 
 
 def _refuse_the_same(index: QdrantIndex, fingerprint: Mapping[str, Any], *, anew: bool) -> None:
@@ -197,6 +238,7 @@ def _refuse_the_same(index: QdrantIndex, fingerprint: Mapping[str, Any], *, anew
     from ume_r1_rag.encoder.fingerprint import digest
 
     if not anew and digest(fingerprint) == digest(index.fingerprint):
+        index.make_live(index)  # a swap that was killed may be half done
         raise ConfigError(
             f"collection {index.collection!r} was written with this very encoder: nothing is to be done. "
             "For gen vectors that it lacks use `ume-r1 enrich`, for another storage add --storage"
@@ -250,6 +292,12 @@ def _wanted(
     """Returns whether the user wants the new version to be live; says so if not."""
     from ume_r1_rag.ingest.summary import counted
 
+    if report.blameless:
+        typer.echo(
+            f"not swapped: the new model failed at {counted(report.blameless, 'document')} by no fault of "
+            f"{'its' if report.blameless == 1 else 'their'} own; the same command tries again"
+        )
+        return False
     if report.missing and not allow_missing:
         typer.echo(
             f"not swapped: {counted(report.missing, 'document')} would be missing; index again what is there "
@@ -267,10 +315,28 @@ def _wanted(
     return True
 
 
-def _roll_back(index: QdrantIndex) -> None:
+def _roll_back(index: QdrantIndex, yes: bool) -> None:
+    from ume_r1_rag.ingest import rollback_loss
+    from ume_r1_rag.ingest.summary import counted
+
+    loss = rollback_loss(index)
+    if loss.newer or loss.deleted:
+        typer.echo(
+            f"loses      {counted(loss.newer, 'newer document')} {_be(loss.newer)} left behind, "
+            f"{loss.deleted} deleted {'one comes' if loss.deleted == 1 else 'ones come'} back"
+        )
+        if not yes and not sys.stdin.isatty():
+            typer.echo("not changed: the same command with --yes goes back")
+            raise typer.Exit(1)
+        if not yes:
+            typer.confirm("go back?", abort=True)
     physical = index.rollback()
     model = clean(index.fingerprint.get("model", "-"))
     typer.echo(f"live       {clean(index.collection)} is {clean(physical)} again, with model {model}")
+
+
+def _be(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _drop(index: QdrantIndex, yes: bool) -> None:

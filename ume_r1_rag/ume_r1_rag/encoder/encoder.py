@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ume_r1_rag.backends.base import Backend, Media, Request, Sampling
 from ume_r1_rag.backends.choice import BackendName, check_backend, open_backend
 from ume_r1_rag.checkpoints import NANO, ST_PREFIX, resolve_model, weights_digest
+from ume_r1_rag.encoder.canaries import canaries
 from ume_r1_rag.encoder.fingerprint import digest, make_fingerprint
 from ume_r1_rag.encoder.instruction import instructed
 from ume_r1_rag.encoder.plan import Plan
@@ -283,19 +284,12 @@ class UmeR1Encoder:
     def canaries(self) -> dict[str, npt.NDArray[np.float32]]:
         """Returns the vectors of two fixed inputs in both spaces, ``(D,)`` each, by name; computed once.
 
-        Kept with a collection they show later whether what runs the model still computes the same. Gen is
-        of a forced completion, so that no word can fall another way.
+        Kept with a collection they show later whether what runs the model still computes the same.
         """
         if self._canaries is None:
-            from PIL import Image
-
-            picture = Image.linear_gradient("L").resize((84, 84)).convert("RGB")
-            found = self.encode(["a red circle", picture], "both", think="none", show_progress=False)
-            self._canaries = {
-                f"{kind} {space}": one.vector(space)
-                for kind, one in zip(("text", "picture"), found, strict=True)
-                for space in self.spaces
-            }
+            self._canaries = canaries(
+                lambda inputs: self.encode(inputs, "both", think="none", show_progress=False), self.spaces
+            )
         return self._canaries
 
     @property

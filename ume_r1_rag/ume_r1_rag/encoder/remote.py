@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 import httpx
 
 from ume_r1_rag.describe import describe_url, shorten
+from ume_r1_rag.encoder.canaries import canaries
 from ume_r1_rag.encoder.wire import disc_vectors, to_embedding, to_messages
 from ume_r1_rag.errors import (
     BackendError,
@@ -43,6 +44,9 @@ from ume_r1_rag.types import (
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    import numpy as np
+    import numpy.typing as npt
 
 T = TypeVar("T")
 Role = Literal["query", "document"]
@@ -213,6 +217,15 @@ class RemoteEncoder:
     async def aencode_document(self, inputs: Inputs, mode: Mode = "disc", **options: Any) -> Any:
         """``encode_document`` without blocking the event loop; cancelling gives the requests up."""
         return await asyncio.wrap_future(self._start(self._encode("document", inputs, mode, **options)))
+
+    def canaries(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Returns what ``UmeR1Encoder.canaries`` does, none for another model.
+
+        Asked for anew each time: what runs at an address may be changed.
+        """
+        if "preset" not in self._card["fingerprint"]:
+            return {}
+        return canaries(lambda inputs: self.encode(inputs, "both", think="none"), self.spaces)
 
     def close(self) -> None:
         """Closes the connections; encoding after that is refused. The server is left as it is."""

@@ -176,30 +176,52 @@ def tenants(client: QdrantClient, physical: str) -> set[str]:
     return {str(hit.value) for hit in hits}
 
 
-def swap(client: QdrantClient, collection: str, physical: str) -> None:
+def make_live(client: QdrantClient, collection: str, physical: str) -> None:
     """Makes another version live and notes which one it replaces.
 
     Raises:
-        ConfigError: a tenant has points in the present version and none in the other one.
+        ConfigError: a tenant has points in the present version and none in the other one, or has left the
+            present one and would be back with the other.
     """
     live = resolve(client, collection)
     if live == physical:
+        retire_replaced(client, live)
         return
-    left = set() if live is None else tenants(client, live) - tenants(client, physical)
-    if left:
-        some = ", ".join(repr(name) for name in sorted(left)[:5])
-        raise ConfigError(
-            f"{physical!r} has no documents of {len(left)} tenants that {live!r} has some of ({some}): build "
-            "it for each tenant before it is swapped in"
-        )
+    if live is not None:
+        _check_tenants(client, live, physical)
     client.update_collection(physical, metadata={REPLACES: live, RETIRED: False})
     point_to(client, collection, physical)
     if live is not None:
         client.update_collection(live, metadata={RETIRED: True})
 
 
-def rollback(client: QdrantClient, collection: str) -> str:
-    """Makes the version live that the present one replaced; returns its name.
+def retire_replaced(client: QdrantClient, live: str) -> None:
+    """Marks what the live version replaced as retired, where a crash has left that out.
+
+    Until then that version takes writes that nobody will find.
+    """
+    earlier = _metadata(client, live).get(REPLACES)
+    if (
+        isinstance(earlier, str)
+        and client.collection_exists(earlier)
+        and not _metadata(client, earlier).get(RETIRED)
+    ):
+        client.update_collection(earlier, metadata={RETIRED: True})
+
+
+def _check_tenants(client: QdrantClient, live: str, physical: str) -> None:
+    before, after = tenants(client, live), tenants(client, physical)
+    for has, lacks, tells in ((live, physical, before - after), (physical, live, after - before)):
+        if tells:
+            some = ", ".join(repr(name) for name in sorted(tells)[:5])
+            raise ConfigError(
+                f"{lacks!r} has no documents of {len(tells)} tenants that {has!r} has some of ({some}): "
+                f"build {physical!r} again before it is swapped in"
+            )
+
+
+def earlier_of(client: QdrantClient, collection: str) -> tuple[str, str]:
+    """Returns the live version and the one that it replaced.
 
     Raises:
         ConfigError: there is none, or it was dropped.
@@ -211,6 +233,16 @@ def rollback(client: QdrantClient, collection: str) -> str:
             f"collection {collection!r} has no earlier version to go back to: it was never swapped, or the "
             "earlier one was dropped"
         )
+    return live, earlier
+
+
+def rollback(client: QdrantClient, collection: str) -> str:
+    """Makes the version live that the present one replaced; returns its name.
+
+    Raises:
+        ConfigError: there is none, or it was dropped.
+    """
+    live, earlier = earlier_of(client, collection)
     client.update_collection(earlier, metadata={RETIRED: False})
     point_to(client, collection, earlier)
     client.update_collection(live, metadata={RETIRED: True, REPLACES: None})
@@ -224,7 +256,7 @@ def drop_old(client: QdrantClient, collection: str) -> list[str]:
         return []
     replaced = _metadata(client, live).get(REPLACES)
     names = [version_name(collection, number) for number in numbers(client, collection)]
-    # A crash within `swap` may have left the version that was replaced without its mark.
+    # A crash within `make_live` may have left the version that was replaced without its mark.
     old = [n for n in names if n != live and (n == replaced or _metadata(client, n).get(RETIRED))]
     if old:
         # A number is used once: whoever still has a dropped version open must not find another in its place.

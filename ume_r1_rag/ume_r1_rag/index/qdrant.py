@@ -218,6 +218,9 @@ class QdrantIndex(Writing):
         reasoning = self.store_reasoning if store_reasoning is None else store_reasoning
         layout = schema.Layout(dimension, fingerprint, storage or self.storage, reasoning)
         with self._connection.use():
+            live = alias.resolve(self._client, self.collection)
+            if live is not None:
+                alias.retire_replaced(self._client, live)
             known = self.versions()
             unfinished = [
                 version.number
@@ -238,27 +241,48 @@ class QdrantIndex(Writing):
                 version=number,
             )
 
-    def swap(self, to: QdrantIndex) -> None:
+    def make_live(self, to: QdrantIndex) -> None:
         """Makes another version live; the collection's name leads to it from then on, and so does this index.
 
-        Readers that are open keep to the version that they opened until they open the collection anew.
+        This moves the name and no document: what was written to this version since the other one was filled
+        is lost. ``ume_r1_rag.ingest.swap`` takes that over, too.
+
+        Readers that are open keep to the version that they opened until they open the collection anew. Given
+        the live version itself this finishes what a crash has left half done.
 
         Args:
             to: see :meth:`build_next`.
 
         Raises:
             ConfigError: this index is a tenant's, who cannot decide for others; it is a version of another
-                collection; a tenant has documents in this version and none in the other one.
+                collection; a tenant has documents in one of the two and none in the other.
         """
-        self._check_whole("swap")
+        self._check_whole("make_live")
         if to.collection != self.collection:
             raise ConfigError(f"{to.physical!r} is no version of {self.collection!r}")
         with self._connection.use():
-            alias.swap(self._client, self.collection, to.physical)
+            alias.make_live(self._client, self.collection, to.physical)
             self._open(to.physical)
+
+    def earlier(self) -> QdrantIndex:
+        """Returns the version that :meth:`rollback` would make live, over the same client.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        with self._connection.use():
+            _, physical = alias.earlier_of(self._client, self.collection)
+            return QdrantIndex(
+                client=self._client,
+                collection=self.collection,
+                tenant=self.tenant,
+                version=alias.number_of(physical),
+            )
 
     def rollback(self) -> str:
         """Makes the version live again that the present one replaced; returns its name.
+
+        What was written since stays in the other version; ``ume_r1_rag.ingest.rollback_loss`` counts it.
 
         Raises:
             ConfigError: there is none; this index is a tenant's.

@@ -1,6 +1,6 @@
 """Ingestion: folders become documents, documents become points."""
 
-from ume_r1_rag.ingest.agreement import Agreement, compare
+from ume_r1_rag.ingest.agreement import Agreement, Answers, agreement, ask, compare
 from ume_r1_rag.ingest.dry_run import DryRun, FileDryRun, dry_run
 from ume_r1_rag.ingest.enrich import Enricher, EnrichReport, enrich
 from ume_r1_rag.ingest.estimate import Estimate, estimate
@@ -12,6 +12,7 @@ from ume_r1_rag.ingest.prune import prune
 from ume_r1_rag.ingest.reindex import ReindexReport, reindex, swap
 from ume_r1_rag.ingest.removal import Removal, remove
 from ume_r1_rag.ingest.report import Failure, IngestReport, Progress, Pruned, Skipped
+from ume_r1_rag.ingest.rollback import RollbackLoss, rollback_loss
 from ume_r1_rag.ingest.segments import SEGMENT_S
 from ume_r1_rag.ingest.sources import documents, reread
 
@@ -20,6 +21,7 @@ __all__ = [
     "SEGMENT_S",
     "TEXT_SUFFIXES",
     "Agreement",
+    "Answers",
     "DeadLetters",
     "DryRun",
     "EnrichReport",
@@ -32,9 +34,12 @@ __all__ = [
     "Pruned",
     "ReindexReport",
     "Removal",
+    "RollbackLoss",
     "Skipped",
     "Source",
     "Walk",
+    "agreement",
+    "ask",
     "compare",
     "documents",
     "dry_run",
@@ -45,5 +50,6 @@ __all__ = [
     "reindex",
     "remove",
     "reread",
+    "rollback_loss",
     "swap",
 ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ume_r1_rag.errors import IndexMismatch, IndexRetired, InputError, UmeR1Error
+from ume_r1_rag.ingest.patience import Patience
 from ume_r1_rag.ingest.report import MOST_FAILURES, Failure
 from ume_r1_rag.ingest.sources import reread
 from ume_r1_rag.ingest.stages import Ahead, Behind
@@ -38,6 +39,7 @@ class Sums:
         failed: points that could not be read, encoded or written.
         failures: the first of them.
         failed_keys: the keys of them all.
+        blameless: the keys of those that failed by no fault of their own, but of what encodes or stores them.
         flagged: generations that did not end by themselves in the right format, per issue.
         encode_s: seconds in the encoder.
     """
@@ -47,6 +49,7 @@ class Sums:
     failed: int = 0
     failures: list[Failure] = field(default_factory=list)
     failed_keys: set[str] = field(default_factory=set)
+    blameless: set[str] = field(default_factory=set)
     flagged: Counter[str] = field(default_factory=Counter)
     encode_s: float = 0.0
 
@@ -65,6 +68,7 @@ class _Window:
         read: points with their documents, not encoded yet.
         triples: points that are encoded.
         failures: what cannot be done.
+        blameless: the keys of those that fail by no fault of their own.
         pixels: that the documents hold.
         written: how many were written.
     """
@@ -72,6 +76,7 @@ class _Window:
     read: list[tuple[Hit, Document]] = field(default_factory=list)
     triples: list[Triple] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    blameless: set[str] = field(default_factory=set)
     pixels: int = 0
     written: int = 0
 
@@ -82,6 +87,12 @@ class _Window:
         else:
             self.read.append((hit, item))
             self.pixels += pixels_of(item)
+
+    def fail(self, hit: Hit, error: UmeR1Error) -> None:
+        """Takes a point that was read and cannot be encoded or written."""
+        self.failures.append(failure_of_hit(hit, error))
+        if not isinstance(error, InputError):
+            self.blameless.add(hit.key)
 
     def is_full(self, batch_size: int) -> bool:
         """Returns whether it should be closed."""
@@ -102,6 +113,7 @@ class Again:
         mode: Mode,
         write: Callable[[Sequence[Triple]], int],
         batch_size: int,
+        patience: Patience | None = None,
     ) -> None:
         """Prepares a run.
 
@@ -110,8 +122,10 @@ class Again:
             mode: which vectors.
             write: writes some points and returns how many it did; what it was not given it leaves alone.
             batch_size: points that are encoded together.
+            patience: with the encoder; its own by default, the same one for runs that follow each other.
         """
         self._encoder, self._mode, self._write, self._batch_size = encoder, mode, write, batch_size
+        self._patience = patience or Patience()
         self.sums = Sums()
 
     def run(self, hits: Iterable[Hit], halt: Callable[[], bool], tell: Callable[[], None]) -> bool:
@@ -121,6 +135,9 @@ class Again:
             hits: the points.
             halt: asked before each window is encoded; what is being written then is finished.
             tell: called in this thread whenever ``sums`` have changed.
+
+        Raises:
+            UmeR1Error: the encoder is broken, see :class:`Patience`; what it encoded before is written.
         """
         with (
             Ahead(self._windows(hits), _AHEAD, "ume-r1 reading again") as ahead,
@@ -131,8 +148,10 @@ class Again:
                 if window.read and halt():
                     complete = False
                     break
-                self._encode(window)
+                broken = self._encode(window)
                 behind.put(window)
+                if broken is not None:
+                    raise broken
                 self._count(behind.outcomes(), tell)
         self._count(behind.outcomes(), tell)
         return complete
@@ -157,20 +176,25 @@ class Again:
         except Exception as error:  # noqa: BLE001 -- codecs raise whatever they like
             return failure_of_hit(hit, error)
 
-    def _encode(self, window: _Window) -> None:
+    def _encode(self, window: _Window) -> UmeR1Error | None:
+        """Encodes a window in place; returns the error of an encoder that fails at everything."""
         if not window.read:
-            return
+            return None
+        broken: UmeR1Error | None = None
         began = time.perf_counter()
         inputs = [document.input for _, document in window.read]
         results = self._encoder.encode_document(inputs, mode=self._mode, on_error="return")
         self.sums.encode_s += time.perf_counter() - began
         for (hit, document), result in zip(window.read, results, strict=True):
+            ended = self._patience.ends(result)
             if isinstance(result, Embedding):
                 # Pictures would wait in the writer's queue; it needs the words alone.
                 window.triples.append((hit, without_pictures(document), result))
             else:
-                window.failures.append(failure_of_hit(hit, result))
+                window.fail(hit, result)
+                broken = result if ended else broken
         window.read = []
+        return broken
 
     def _written(self, window: _Window) -> _Window:
         if not window.triples:
@@ -188,7 +212,7 @@ class Again:
                 except IndexRetired:
                     raise
                 except (InputError, IndexMismatch) as error:
-                    window.failures.append(failure_of_hit(triple[0], error))
+                    window.fail(triple[0], error)
         return window
 
     def _count(self, windows: Iterator[_Window], tell: Callable[[], None]) -> None:
@@ -196,6 +220,7 @@ class Again:
             self.sums.written += window.written
             self.sums.outdated += len(window.triples) - window.written
             self.sums.fail(window.failures)
+            self.sums.blameless |= window.blameless
             self.sums.flagged.update(made.gen_issue for _, _, made in window.triples if made.gen_issue)
             tell()
 

@@ -46,6 +46,46 @@ class Agreement:
     hit_after: int
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one version answers to some questions.
+
+    Attributes:
+        space: by which space.
+        k: at most so many hits each.
+        keys: of each question the keys of its hits, the best first; None where the encoder cannot read it.
+    """
+
+    space: Space
+    k: int
+    keys: tuple[tuple[str, ...] | None, ...]
+
+
+def ask(retriever: Retriever, questions: Sequence[Question], space: Space, k: int = 10) -> Answers:
+    """Returns what a version answers, to be compared by :func:`agreement` when its encoder is gone.
+
+    Args:
+        retriever: the version with its own encoder.
+        questions: at least one.
+        space: by which space.
+        k: hits to compare.
+
+    Raises:
+        ConfigError: the encoder can read none of the questions.
+    """
+    keys: list[tuple[str, ...] | None] = []
+    for question in questions:
+        try:
+            found = retriever.search(question.input, k, space, kind=question.kind_for(retriever.encoder))
+        except InputError:  # a picture, say, for a model that reads text
+            keys.append(None)
+        else:
+            keys.append(tuple(hit.key for hit in found.hits))
+    if all(one is None for one in keys):
+        raise ConfigError(f"there is no question that the encoder can read ({len(keys)} were left out)")
+    return Answers(space, k, tuple(keys))
+
+
 def compare(before: Retriever, after: Retriever, questions: Iterable[Question], k: int = 10) -> Agreement:
     """Returns how alike two versions answer, each with its own encoder.
 
@@ -60,13 +100,26 @@ def compare(before: Retriever, after: Retriever, questions: Iterable[Question], 
     Raises:
         ConfigError: there is no question that both can read, or no space that both have.
     """
-    space = _common_space(before, after)
+    space, asked = _common_space(before, after), list(questions)
+    return agreement(ask(before, asked, space, k), ask(after, asked, space, k), asked)
+
+
+def agreement(before: Answers, after: Answers, questions: Sequence[Question]) -> Agreement:
+    """Returns how alike the answers of two versions to the same questions are.
+
+    Args:
+        before: the present version's.
+        after: the next one's, by the same space and as many.
+        questions: what both were asked.
+
+    Raises:
+        ConfigError: there is no question that both encoders can read.
+    """
+    k = before.k
     overlap = rbo = 0.0
     asked = left_out = same = gold = hit_before = hit_after = 0
-    for question in questions:
-        try:
-            old, new = (_answer(one, question, space, k) for one in (before, after))
-        except InputError:  # a picture, say, for a model that reads text
+    for question, old, new in zip(questions, before.keys, after.keys, strict=True):
+        if old is None or new is None:
             left_out += 1
             continue
         asked += 1
@@ -81,7 +134,7 @@ def compare(before: Retriever, after: Retriever, questions: Iterable[Question], 
     return Agreement(
         questions=asked,
         left_out=left_out,
-        space=space,
+        space=before.space,
         k=k,
         overlap=overlap / asked,
         rbo=rbo / asked,
@@ -122,9 +175,3 @@ def _common_space(before: Retriever, after: Retriever) -> Space:
         f"the two versions have no space in common (before {covered[0]}, after {covered[1]}): nothing can be "
         "compared"
     )
-
-
-def _answer(retriever: Retriever, question: Question, space: Space, k: int) -> list[str]:
-    """Returns the keys of the first k hits."""
-    found = retriever.search(question.input, k, space, kind=question.kind_for(retriever.encoder))
-    return [hit.key for hit in found.hits]

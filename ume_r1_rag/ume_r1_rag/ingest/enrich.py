@@ -71,7 +71,8 @@ def enrich(
     """Gives documents without a gen vector one, with its reasoning and summary; returns what happened.
 
     Each is read again from its file. One whose file is gone or has changed is a failure, for it must be
-    indexed again first. What was written stays, however a run ends.
+    indexed again first. An encoder that fails as such ends the run with its error, as it does
+    ``ume_r1_rag.ingest.ingest``. What was written stays, however a run ends.
 
     Args:
         encoder: what encodes; its fingerprint must be the index's.

@@ -19,6 +19,7 @@ from ume_r1_rag.ingest.changes import Comparison, Wanted
 from ume_r1_rag.ingest.failures import DeadLetters
 from ume_r1_rag.ingest.files import Source, Walk, as_paths
 from ume_r1_rag.ingest.opened import ReadOptions
+from ume_r1_rag.ingest.patience import Patience
 from ume_r1_rag.ingest.prune import prune as prune_gone
 from ume_r1_rag.ingest.report import (
     MOST_FAILURES,
@@ -44,10 +45,6 @@ AHEAD = 1
 
 AT_ONCE = 2
 """Windows that are encoded at a time, disc alone: with gen, preparing is nothing beside generating."""
-
-
-BROKEN_AFTER = 64
-"""Documents in a row, failed by no fault of their own, after which the encoder is taken for broken."""
 
 
 def ingest(
@@ -192,7 +189,7 @@ class _Run:
         self._kinds, self._flagged, self._skipped = Counter[str](), Counter[str](), Counter[str]()
         self._replaced = self._unchanged = self._removed = self._failed = 0
         self._failures: list[Failure] = []
-        self._blameless = 0
+        self._patience = Patience()
         self._last = ""
 
     def do(self, found: Generator[Window, None, None], show_progress: bool) -> None:
@@ -253,14 +250,12 @@ class _Run:
         broken: UmeR1Error | None = None
         pairs: list[tuple[Document, Embedding]] = []
         for document, result in zip(answered.documents, answered.results, strict=True):
+            ended = self._patience.ends(result)
             if isinstance(result, Embedding):
                 pairs.append((document, result))
-                self._blameless = 0
                 continue
             window.fail(failure_of(document, result))
-            self._blameless += not isinstance(result, InputError)
-            if self._blameless >= BROKEN_AFTER:
-                broken = result
+            broken = result if ended else broken
         return _Encoded(window, pairs), broken
 
     def _count(self, written: _Written, bar: Any) -> None:

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ume_r1_rag.encoder.fingerprint import digest
-from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.errors import BackendError, ConfigError, UmeR1Error
 from ume_r1_rag.index.kept import with_texts
 from ume_r1_rag.ingest.again import Again, Sums, Triple
 from ume_r1_rag.ingest.changes import Wanted
+from ume_r1_rag.ingest.patience import Patience
 from ume_r1_rag.ingest.report import Failure
+from ume_r1_rag.retriever.canary import recheck
 from ume_r1_rag.types import Encoder, Hit, Mode, spaces_of
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class ReindexReport:
         texts: written documents that keep an earlier model's reasoning or summary.
         flagged: new generations that did not end by themselves in the right format, per issue.
         missing: documents of the live version that the new one lacks: those that failed.
+        blameless: how many of these failed by no fault of their own: the same command may well succeed.
         failures: the first of them: files that are gone, have changed or cannot be encoded.
         complete: whether it was built to the end; otherwise ``stop`` said so.
         seconds: how long it took.
@@ -57,6 +60,7 @@ class ReindexReport:
     texts: int
     flagged: Mapping[str, int]
     missing: int
+    blameless: int
     failures: tuple[Failure, ...]
     complete: bool
     seconds: float
@@ -93,16 +97,19 @@ def reindex(
 
     Raises:
         ConfigError: the index is a tenant's, or the encoder lacks a space.
+        IndexMismatch: the encoder computes other vectors than when the build was begun.
+        UmeR1Error: the encoder is broken: it failed at ``BROKEN_AFTER`` documents in a row that are not to
+            blame. What it encoded before is written.
     """
     from tqdm import tqdm
 
     started = time.perf_counter()
     _check(encoder, mode, batch_size)
-    parts = _parts(
-        index, index.build_next(encoder.fingerprint, storage, store_reasoning), encoder, mode, batch_size
-    )
+    target = index.build_next(encoder.fingerprint, storage, store_reasoning)
+    recheck(encoder, target, keep=True)
+    parts = _parts(index, target, encoder, mode, batch_size)
     with (
-        parts[0].target.bulk(),
+        target.bulk(),
         tqdm(total=sum(part.source.count() for part in parts), desc="reindexing", unit=" documents",
              disable=not show_progress) as bar,
     ):  # fmt: skip
@@ -117,7 +124,7 @@ def reindex(
     for part in parts:
         flagged.update(part.sums.flagged)
     return ReindexReport(
-        physical=parts[0].target.physical,
+        physical=target.physical,
         points=sum(part.target.count() for part in parts),
         tenants=tuple(part.source.tenant for part in parts if part.source.count()),
         written=sum(part.sums.written for part in parts),
@@ -126,6 +133,7 @@ def reindex(
         texts=sum(part.texts for part in parts),
         flagged=dict(flagged),
         missing=sum(part.sums.failed for part in parts),
+        blameless=sum(len(part.sums.blameless) for part in parts),
         failures=tuple(itertools.chain.from_iterable(part.sums.failures for part in parts)),
         complete=complete,
         seconds=time.perf_counter() - started,
@@ -145,6 +153,8 @@ def swap(
 ) -> ReindexReport:
     """Makes the version that :func:`reindex` built live, with what was indexed since; returns what that was.
 
+    What could not be taken over, in the last moment either, is in the report: ``missing`` and ``failures``.
+
     Takes over what has changed in the live version first, which costs little if nothing has, and once more
     when the name leads to the new version and nobody writes to the other one any longer: no write that was
     confirmed is lost. A document that somebody deletes within that moment, though its file is there, may be
@@ -154,31 +164,55 @@ def swap(
         index: as in :func:`reindex`; it is on the new version afterwards.
         encoder: as in :func:`reindex`.
         mode: as in :func:`reindex`.
-        allow_missing: swap even if documents of the live version cannot be taken over.
+        allow_missing: swap even if documents of the live version cannot be taken over because their files
+            are gone, have changed or cannot be read. Where it is the encoder that fails nothing is swapped.
         storage: as in :func:`reindex`.
         batch_size: as in :func:`reindex`.
         store_reasoning: as in :func:`reindex`.
 
     Raises:
         ConfigError: as in :func:`reindex`, or documents would be missing; then nothing was swapped.
+        BackendError: documents would be missing because the encoder failed; then nothing was swapped.
+        UmeR1Error: the new version is live, but what was indexed in the last moment could not be taken over.
     """
     before = index.for_tenant(None)
     report = reindex(
         index, encoder, mode, storage=storage, batch_size=batch_size, store_reasoning=store_reasoning
     )
+    if report.blameless:
+        raise BackendError(
+            f"{report.physical!r} would lack {report.blameless} documents that the encoder failed at by no "
+            "fault of theirs: try again, or delete them"
+        )
     if report.missing and not allow_missing:
         raise ConfigError(
             f"{report.physical!r} would lack {report.missing} documents: index them again first (or prune "
             "them), or give allow_missing=True"
         )
-    index.swap(index.build_next(encoder.fingerprint, storage, store_reasoning))
+    index.make_live(index.build_next(encoder.fingerprint, storage, store_reasoning))
     late = _parts(before, index, encoder, mode, batch_size)
-    for part in late:
-        part.follow()
+    try:
+        for part in late:
+            part.follow()
+    except UmeR1Error as error:
+        raise UmeR1Error(
+            f"{index.physical!r} is live, but what was indexed in the last moment could not be taken over: "
+            f"index it again ({error})"
+        ) from error
+    # What had failed before was tried once more: these are all that the new version lacks.
+    lost = [part.lost() for part in late]
     return replace(
         report,
         written=report.written + sum(part.sums.written for part in late),
         points=sum(part.target.count() for part in late),
+        missing=sum(map(len, lost)),
+        blameless=sum(len(part.sums.blameless) for part in late),
+        failures=tuple(
+            failure
+            for part, keys in zip(late, lost, strict=True)
+            for failure in part.sums.failures
+            if failure.key in keys
+        ),
     )
 
 
@@ -192,10 +226,11 @@ def _check(encoder: Encoder, mode: Mode, batch_size: int) -> None:
 def _parts(
     source: QdrantIndex, target: QdrantIndex, encoder: Encoder, mode: Mode, batch_size: int
 ) -> list[_Part]:
-    """Returns the parts of all tenants."""
+    """Returns the parts of all tenants: also of those that an earlier run took over and that have left."""
+    patience = Patience()
     return [
-        _Part(source.for_tenant(tenant), target.for_tenant(tenant), encoder, mode, batch_size)
-        for tenant in (None, *source.tenants())
+        _Part(source.for_tenant(tenant), target.for_tenant(tenant), encoder, mode, batch_size, patience)
+        for tenant in (None, *sorted({*source.tenants(), *target.tenants()}))
     ]
 
 
@@ -217,12 +252,13 @@ class _Part:
         encoder: Encoder,
         mode: Mode,
         batch_size: int,
+        patience: Patience,
     ) -> None:
         self.source, self.target = source, target
         self.unchanged = self.removed = self.texts = 0
         self._mode = mode
         self._wanted = Wanted(frozenset(spaces_of(mode)), digest(encoder.fingerprint))
-        self._again = Again(encoder, mode, self._write, batch_size)
+        self._again = Again(encoder, mode, self._write, batch_size, patience)
 
     @property
     def sums(self) -> Sums:
@@ -245,9 +281,17 @@ class _Part:
     def follow(self) -> None:
         """Takes over what this part lacks of a version that was live until now.
 
-        Deletes nothing: others write to this one. What they indexed again is no failure of ours.
+        Deletes nothing: others write to this one.
         """
         self._again.run(self._todo(first=False), lambda: False, lambda: None)
+
+    def lost(self) -> set[str]:
+        """Returns the keys of what could not be taken over and is not there, or not for sure as it should be.
+
+        What others have written to this version meanwhile, from a file that is another one now, is no loss.
+        """
+        failed = self.sums.failed_keys
+        return (failed - self.target.stored(failed).keys()) | self.sums.blameless
 
     def _todo(self, first: bool) -> Iterator[Hit]:
         """Yields the live documents that the next version lacks, or has in another state."""

@@ -38,7 +38,8 @@ def recheck(encoder: Encoder, index: QdrantIndex, *, keep: bool = False) -> None
         return
     ours: dict[str, npt.NDArray[np.float32]] = inner.canaries()
     if not stored:
-        index.keep_canaries(ours)
+        if ours:  # a server's model may have none
+            index.keep_canaries(ours)
         return
     worst = min(
         ((float(ours[name] @ one), name) for name, one in stored.items() if name in ours), default=None
