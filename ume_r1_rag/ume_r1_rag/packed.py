@@ -108,7 +108,7 @@ def _joined(disc: Vector, gen: Vector, weights: tuple[float, float]) -> Vector:
     first, second = np.asarray(disc, np.float32), np.asarray(gen, np.float32)
     if first.ndim != 1 or first.shape != second.shape:
         raise ConfigError(
-            f"disc of shape {first.shape} and gen of shape {second.shape} cannot be packed: give two vectors of "
-            "one length"
+            f"disc of shape {first.shape} and gen of shape {second.shape} cannot be packed: give two vectors "
+            "of one length"
         )
     return np.concatenate([np.float32(weights[0]) * first, np.float32(weights[1]) * second])
