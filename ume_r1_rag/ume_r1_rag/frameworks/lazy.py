@@ -160,4 +160,5 @@ class LazyEncoder:
 
     async def aget(self) -> Encoder:
         """:meth:`get` without blocking the event loop while the model is loaded."""
-        return self._encoder or await asyncio.to_thread(self.get)
+        made = self._encoder
+        return made if made is not None else await asyncio.to_thread(self.get)

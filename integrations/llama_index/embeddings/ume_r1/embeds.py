@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import llama_index.core.instrumentation as instrument
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.embeddings import MultiModalEmbedding
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.utils import get_tqdm_iterable
 
 from llama_index.embeddings.ume_r1.node_input import node_input
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from ume_r1_rag.frameworks import LazyEncoder, OneVector
 
-dispatcher = instrument.get_dispatcher(__name__)
+dispatcher = get_dispatcher(__name__)
 
 Role = Literal["query", "document"]
 
@@ -154,7 +155,7 @@ class Embeds(MultiModalEmbedding):
         done: list[_Done] = []
         for batch in get_tqdm_iterable(self._split(nodes), show, "Embedding nodes"):
             work = _Nodes(batch, self._lazy.get().max_video_frames)
-            vectors = observed(self, work.chunks, lambda work=work: self._node_vectors(work))
+            vectors = observed(self, work.chunks, partial(self._node_vectors, work))
             done += zip(batch, vectors, work.found, strict=True)
         return _filled(nodes, done)
 
@@ -204,7 +205,7 @@ class Embeds(MultiModalEmbedding):
         out: list[Embedding] = []
         for part in get_tqdm_iterable(parts, show, f"Embedding {kind}s"):
             items = [_media(one, kind) for one in part]
-            out += observed(self, _chunks(items), lambda i=items: self._vectors("document", i))
+            out += observed(self, _chunks(items), partial(self._vectors, "document", items))
         return out
 
     async def _abatches(

@@ -81,7 +81,12 @@ def _media(node: BaseNode) -> tuple[tuple[Any, ...], Any]:
             image = _place(node.image_path)
         elif node.image_url is not None:
             image = str(node.image_url)
-        return (() if image is None else to_input({"image": image}).images), None
+        else:
+            raise InputError(
+                "an ImageNode without a picture (LlamaIndex drops what comes as image_resource with data): give "
+                f"image_path, or say {EMBED_KEY}='text' in its metadata"
+            )
+        return to_input({"image": image}).images, None
     if not isinstance(node, Node):
         return (), None
     if node.audio_resource is not None:

@@ -75,7 +75,11 @@ class UmeR1Reader:
         encoder = embed_model.encoder if isinstance(embed_model, UmeR1Embedding) else embed_model
         size = max_page_pixels or (None if encoder is None else encoder.max_image_pixels)
         self._pages = PageImages(page_images, size)
-        self._reading = {"encoder": encoder, "max_page_pixels": max_page_pixels, "segment_s": segment_s}
+        self._reading: dict[str, Any] = {
+            "encoder": encoder,
+            "max_page_pixels": max_page_pixels,
+            "segment_s": segment_s,
+        }
         self.failures: list[Failure] = []
         self.skipped: list[Skipped] = []
 

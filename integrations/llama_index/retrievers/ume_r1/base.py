@@ -17,7 +17,7 @@ from llama_index.retrievers.ume_r1.query import query_inputs
 from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.frameworks import EncoderOptions, LazyEncoder, PageImages, options_for
 from ume_r1_rag.retriever import Retriever, SearchMode, SearchOptions, SearchResult
-from ume_r1_rag.types import Embedding, Encoder, MultimodalInput
+from ume_r1_rag.types import Embedding, Encoder, Mode, MultimodalInput
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,7 +145,7 @@ class UmeR1Retriever(BaseRetriever):
     async def asearch(self, query: str | QueryBundle, **options: Any) -> SearchResult:
         """:meth:`search` without blocking the event loop."""
         bundle = QueryBundle(query) if isinstance(query, str) else query
-        retriever = self._opened or await asyncio.to_thread(self._retriever)
+        retriever = await asyncio.to_thread(self._retriever)
         asked = await asyncio.to_thread(self._asked, retriever, bundle, options)
         embedding = asked.embedding
         if asked.several:
@@ -240,7 +240,7 @@ class _Asked:
         encoder: Encoder | None = None,
     ) -> None:
         self.one, self.several, self.embedding, self.options = one, several, embedding, options
-        self.encode_mode = "disc"
+        self.encode_mode: Mode = "disc"
         if several and encoder is not None:
             # They are encoded before the search, which cannot be asked afterwards what it would need.
             wanted = options["mode"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from llama_index.core.vector_stores.types import (
     FilterCondition,
@@ -86,7 +86,7 @@ def _condition(one: MetadataFilter) -> models.Condition:
 def _matching(path: str, value: Any, *, negated: bool = False) -> models.Condition:
     from qdrant_client import models
 
-    wanted = to_filter({path: value})
+    wanted = cast("models.Filter", to_filter({path: value}))
     return models.Filter(must_not=[wanted]) if negated else models.Filter(must=[wanted])
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,7 @@ from llama_index.core.schema import MetadataMode, TransformComponent
 from llama_index.core.utils import get_tqdm_iterable
 
 from llama_index.embeddings.ume_r1 import EMBED_KEY, UmeR1Embedding, node_input
+from ume_r1_rag.cache.content import content_digest
 from ume_r1_rag.encoder import digest
 from ume_r1_rag.errors import ConfigError, EncodeErrors, InputError
 from ume_r1_rag.index.payload import point_id
@@ -32,7 +36,7 @@ _KINDS = ("page", "image", "clip", "text")
 class UmeR1IndexWriter(TransformComponent):
     """Encodes nodes in all wanted spaces and writes them into an index, both vectors side by side.
 
-    A node that our reader made and that is stored already, unchanged, by the same encoder, costs a look-up.
+    A node that is stored already, unchanged, by the same encoder, costs a look-up, and no encoding.
     Nodes pass through with their disc vector (gen where there is no disc) as ``embedding``; those that were
     not encoded now, without.
 
@@ -94,14 +98,12 @@ class UmeR1IndexWriter(TransformComponent):
         show = bool(kwargs.get("show_progress"))
         for batch in get_tqdm_iterable(self._batches(nodes), show, "Indexing nodes"):
             todo = self._todo(batch, encoder, mode)
-            if not todo:
-                continue
-            items = [node_input(node, encoder.max_video_frames) for node in todo]
-            try:
-                found = encoder.encode_document(items, mode)
-            except EncodeErrors as error:
-                raise _failed(todo, error) from error
-            self._write(todo, items, found)
+            if todo:
+                try:
+                    found = encoder.encode_document([entry.input for entry in todo], mode)
+                except EncodeErrors as error:
+                    raise _failed(todo, error) from error
+                self._write(todo, found)
         return nodes
 
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
@@ -113,14 +115,13 @@ class UmeR1IndexWriter(TransformComponent):
                 todo = await asyncio.to_thread(self._todo, batch, encoder, mode)
                 if not todo:
                     continue
-                items = await asyncio.to_thread(_inputs, todo, encoder.max_video_frames)
                 try:
-                    found = await encoder.aencode_document(items, mode)
+                    found = await encoder.aencode_document([entry.input for entry in todo], mode)
                 except EncodeErrors as error:
                     raise _failed(todo, error) from error
                 if writing is not None:
                     await writing
-                writing = asyncio.create_task(asyncio.to_thread(self._write, todo, items, found))
+                writing = asyncio.create_task(asyncio.to_thread(self._write, todo, found))
         finally:
             if writing is not None:
                 await writing
@@ -135,32 +136,58 @@ class UmeR1IndexWriter(TransformComponent):
         every = list(nodes)
         return [every[start : start + self.batch_size] for start in range(0, len(every), self.batch_size)]
 
-    def _todo(self, nodes: Sequence[BaseNode], encoder: Encoder, mode: Mode) -> list[BaseNode]:
-        """Returns the nodes that are not stored as they would be written now."""
-        hashes = {str(n.metadata.get("key") or n.node_id): n.metadata.get("content_hash") for n in nodes}
-        known = self._index.stored(key for key, content in hashes.items() if content)
+    def _todo(self, nodes: Sequence[BaseNode], encoder: Encoder, mode: Mode) -> list[_Entry]:
+        """Returns the nodes that are not stored as they would be written now, ready to be encoded."""
+        entries = [_Entry(node, encoder.max_video_frames) for node in nodes]
+        known = self._index.stored(entry.key for entry in entries if entry.content)
         mark, wanted = digest(encoder.fingerprint), frozenset(spaces_of(mode))
 
-        def is_stored(node: BaseNode) -> bool:
-            key = str(node.metadata.get("key") or node.node_id)
-            one = known.get(key)
-            if one is None or one.content_hash != hashes[key] or not wanted <= one.spaces:
+        def is_stored(entry: _Entry) -> bool:
+            one = known.get(entry.key)
+            if one is None or not entry.content or one.content_hash != entry.content:
                 return False
             made = {"disc": one.fingerprint, "gen": one.gen_fingerprint}
-            return all(made[space] == mark for space in wanted)
+            return wanted <= one.spaces and all(made[space] == mark for space in wanted)
 
-        return [node for node in nodes if not is_stored(node)]
+        todo = [entry for entry in entries if not is_stored(entry)]
+        for entry in todo:
+            _ = entry.input  # a clip is decoded here, where that does not block a loop
+        return todo
 
-    def _write(
-        self, nodes: Sequence[BaseNode], items: Sequence[MultimodalInput], found: Sequence[Embedding]
-    ) -> None:
-        self._index.upsert(map(node_document, nodes, items), found)
-        for node, embedding in zip(nodes, found, strict=True):
+    def _write(self, todo: Sequence[_Entry], found: Sequence[Embedding]) -> None:
+        self._index.upsert((node_document(entry.node, entry.input, entry.content) for entry in todo), found)
+        for entry, embedding in zip(todo, found, strict=True):
             vector = embedding.disc if embedding.disc is not None else embedding.gen
-            node.embedding = None if vector is None else vector.tolist()
+            entry.node.embedding = None if vector is None else vector.tolist()
 
 
-def node_document(node: BaseNode, item: MultimodalInput) -> Document:
+class _Entry:
+    """A node beside what tells whether it is stored already.
+
+    Attributes:
+        node: the node.
+        key: its document's key.
+        content: digest of all that its point depends on; empty if only the encoder can know.
+    """
+
+    def __init__(self, node: BaseNode, max_frames: int) -> None:
+        self.node, self._frames = node, max_frames
+        self.key = str(node.metadata.get("key") or node.node_id)
+        # Our reader's nodes say it: their files need not be opened.
+        self.content = str(node.metadata.get("content_hash") or "") or self._digest()
+
+    @cached_property
+    def input(self) -> MultimodalInput:
+        """What the encoder sees of it."""
+        return node_input(self.node, self._frames)
+
+    def _digest(self) -> str:
+        content = content_digest(self.input)
+        told = json.dumps([_own(self.node), self.node.get_content()], sort_keys=True, default=str)
+        return "" if content is None else f"{content};node={hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+def node_document(node: BaseNode, item: MultimodalInput, content: str = "") -> Document:
     """Returns a node as a document of an index.
 
     One of our reader's gets the key, and so the id, that ``ume-r1 index`` would give it; any other goes by
@@ -169,13 +196,14 @@ def node_document(node: BaseNode, item: MultimodalInput) -> Document:
     Args:
         node: the node.
         item: what was encoded of it.
+        content: digest of its content.
     """
     metadata: Mapping[str, Any] = node.metadata
     key = str(metadata.get("key") or node.node_id)
     kind = metadata.get("kind")
     if kind not in _KINDS:
         kind = "clip" if item.video is not None else "image" if item.images else "text"
-    own = {name: value for name, value in metadata.items() if name not in _OURS}
+    own = _own(node)
     if node.node_id != point_id(key):
         own["node_id"] = node.node_id
     span = metadata.get("span_s")
@@ -194,7 +222,7 @@ def node_document(node: BaseNode, item: MultimodalInput) -> Document:
         thumbnail=_thumbnail(item),
         metadata=own,
         document=str(metadata.get("document") or node.ref_doc_id or ""),
-        content_hash=str(metadata.get("content_hash") or ""),
+        content_hash=content,
     )
 
 
@@ -223,13 +251,12 @@ def _thumbnail(item: MultimodalInput) -> bytes | None:
     return thumbnail(middle) if is_pil_image(middle) else None
 
 
-def _inputs(nodes: Sequence[BaseNode], frames: int) -> list[MultimodalInput]:
-    return [node_input(node, frames) for node in nodes]
+def _own(node: BaseNode) -> dict[str, Any]:
+    """Returns the metadata that are not the index's own fields."""
+    return {name: value for name, value in node.metadata.items() if name not in _OURS}
 
 
-def _failed(nodes: Sequence[BaseNode], error: EncodeErrors) -> InputError:
+def _failed(todo: Sequence[_Entry], error: EncodeErrors) -> InputError:
     at, first = error.failures[0]
-    more = len(error.failures) - 1
-    return InputError(
-        f"node {nodes[at].node_id}: {first}{f' (and {more} more of the batch)' if more else ''}"
-    )
+    more = f" (and {len(error.failures) - 1} more of the batch)" if error.failures[1:] else ""
+    return InputError(f"node {todo[at].node.node_id}: {first}{more}")
