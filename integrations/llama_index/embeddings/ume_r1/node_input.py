@@ -83,7 +83,7 @@ def _media(node: BaseNode) -> tuple[tuple[Any, ...], Any]:
             image = str(node.image_url)
         else:
             raise InputError(
-                "an ImageNode without a picture (LlamaIndex drops what comes as image_resource with data): give "
+                "an ImageNode without a picture (LlamaIndex drops one given as data of image_resource): give "
                 f"image_path, or say {EMBED_KEY}='text' in its metadata"
             )
         return to_input({"image": image}).images, None
