@@ -13,7 +13,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.embeddings.ume_r1 import UmeR1Embedding
 from llama_index.retrievers.ume_r1.filters import qdrant_filter
 from llama_index.retrievers.ume_r1.nodes import hit_node
-from llama_index.retrievers.ume_r1.query import query_inputs
+from llama_index.retrievers.ume_r1.query import is_bare, query_inputs
 from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.frameworks import EncoderOptions, LazyEncoder, PageImages, options_for
 from ume_r1_rag.retriever import Retriever, SearchMode, SearchOptions, SearchResult
@@ -213,7 +213,7 @@ class UmeR1Retriever(BaseRetriever):
     def _asked(self, retriever: Retriever, bundle: QueryBundle, options: dict[str, Any]) -> _Asked:
         merged: dict[str, Any] = {"k": self.k, "mode": self._mode, **self._options, **options}
         merged["filter"] = qdrant_filter(merged.pop("filters", self._filters))
-        if bundle.embedding is not None:
+        if is_bare(bundle):
             return _Asked(None, [], _embedding(bundle, merged, retriever.index.dimension), merged)
         items = query_inputs(bundle)
         if len(items) == 1:

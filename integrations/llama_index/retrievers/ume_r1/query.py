@@ -68,6 +68,17 @@ def query_inputs(bundle: QueryBundle) -> list[MultimodalInput]:
     ]
 
 
+def is_bare(bundle: QueryBundle) -> bool:
+    """Returns whether a query is a vector and nothing else.
+
+    The vector of any other is passed over: LlamaIndex's own retrievers leave in the bundle what they took for
+    its vector, that of its text alone, by their model.
+    """
+    more = isinstance(bundle, UmeR1QueryBundle) and (bundle.image_paths or bundle.video_path is not None)
+    texts = any(text.strip() for text in bundle.embedding_strs)
+    return bundle.embedding is not None and not (texts or bundle.image_path is not None or more)
+
+
 def _place(source: Any) -> Any:
     """Returns a path given as text as a path; URLs and data URLs stay what they are."""
     plain = isinstance(source, str) and not source.startswith(("http://", "https://", "data:"))
