@@ -208,13 +208,16 @@ def node_document(node: BaseNode, item: MultimodalInput, content: str = "") -> D
         own["node_id"] = node.node_id
     span = metadata.get("span_s")
     uri = str(metadata.get("uri") or next(_files(item), ""))
+    title = str(metadata.get("title") or metadata.get("file_name") or Path(uri).name)
+    text = node.get_content(metadata_mode=MetadataMode.NONE)
     return Document(
         key=key,
         kind=_item_kind(kind),
         input=item,
         uri=uri,
-        title=str(metadata.get("title") or metadata.get("file_name") or Path(uri).name),
-        text=node.get_content(metadata_mode=MetadataMode.NONE),
+        title=title,
+        # Our reader gives a title where there is no text.
+        text="" if text == title else text,
         page=metadata.get("page") if isinstance(metadata.get("page"), int) else None,
         span_s=(float(span[0]), float(span[1]))
         if isinstance(span, list | tuple) and len(span) == 2
