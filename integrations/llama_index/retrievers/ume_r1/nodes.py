@@ -45,7 +45,9 @@ def hit_node(hit: Hit, pages: PageImages) -> NodeWithScore:
     except (UmeR1Error, OSError) as error:
         metadata["image_error"] = str(error)
         logger.warning("no picture of %s for the language model: %s", hit.key, error)
-    hidden = [name for name in metadata if name not in SHOWN or metadata[name] == text]
+    # A picture goes to a model without the node's text, so what it is called and taken for is told beside it.
+    told = SHOWN if path is not None else SHOWN - {name for name in SHOWN if metadata.get(name) == text}
+    hidden = [name for name in metadata if name not in told]
     fields: dict[str, Any] = {
         "id_": str(metadata.pop("node_id", None) or hit.id),
         "text": text,
