@@ -219,6 +219,8 @@ def test_it_is_pickled_by_its_fields_and_loads_again(shapes):
     again = pickle.loads(data)
     assert again._lazy.made is None
     assert again.get_query_embedding("red") == pytest.approx(before, abs=1e-5)
+    again.close()
+    assert again._lazy.made is None
     assert copy.deepcopy(made).encoder is made.encoder
 
 
@@ -258,7 +260,9 @@ def test_our_cache_keeps_queries_and_documents_apart(tmp_path):
     assert made.get_text_embedding("rent") != pytest.approx(query, abs=1e-3)
     assert made.get_query_embedding("rent") == query
     assert made.encoder.info().hits == 1
-    made.encoder.close()
+    made.close()
+    assert made.get_query_embedding("rent") == query  # open again, and still there
+    made.close()
 
 
 class Events(BaseEventHandler):

@@ -151,6 +151,10 @@ class UmeR1Embedding(Embeds):
         """The length of every vector; of packed ones twice the model's. Makes the encoder."""
         return self._maker.dimension
 
+    def close(self) -> None:
+        """Frees a model that was loaded here and closes its cache; used again, it is loaded again."""
+        self._lazy.close()
+
     def to_payload(self) -> dict[str, Any]:
         """What is told to tracing: how vectors are made, and no secret."""
         made = self._lazy.made
