@@ -41,7 +41,8 @@ class CardRunner(Runner):
         self.processor.tokenizer.padding_side = "left"
         self.model: Any = load_model(path, self.device, choose_dtype("auto", self.device))
         ids = self.processor.tokenizer.convert_tokens_to_ids
-        self.disc_id, self.gen_id, self.end_id = (ids(name) for name in (DISC_MARKER, GEN_MARKER, "<|im_end|>"))
+        self.disc_id, self.gen_id = ids(DISC_MARKER), ids(GEN_MARKER)
+        self.end_id = ids("<|im_end|>")
 
     def prepare(self, way: Way, kind: Kind, tokens: int, concurrency: int) -> None:
         """Finds the quickest size of a batch for a cell; see ``Runner.prepare``."""

@@ -116,4 +116,3 @@ def _check(way: Way, found: Sequence[Answer], tokens: int, count: int) -> None:
             )
         if ABOUT[way].states and (one.gen if tokens else one.disc) is None:
             raise BenchError(f"{way}: an answer without its vector")
-

@@ -9,6 +9,7 @@ before it. Shapes, layers and so the work are the checkpoint's own; its words an
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +53,7 @@ def write_script(source: Path, tokens: int, target: Path, seed: int = 0) -> None
     with torch.no_grad():
         vectors.copy_(words)
         head.weight.zero_()
-        for before, after in zip(chain, chain[1:], strict=False):
+        for before, after in itertools.pairwise(chain):
             head.weight[after] = words[before] / words[before].norm()
         model.model.language_model.norm.weight.fill_(1.0)
     for config in (model.config, model.config.get_text_config()):

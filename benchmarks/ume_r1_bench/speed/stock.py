@@ -1,4 +1,4 @@
-"""Stock vLLM: it writes, and nothing of ours is in it; and the official way, which encodes all of it again."""
+"""Stock vLLM, which writes, with nothing of ours in it; and the official way, which encodes all again."""
 
 from __future__ import annotations
 

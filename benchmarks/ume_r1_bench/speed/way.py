@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final, Literal, get_args
 
-Way = Literal[
-    "one-engine", "unwatched", "two-pass", "official", "transformers", "card", "mteb", "plain"
-]
+Way = Literal["one-engine", "unwatched", "two-pass", "official", "transformers", "card", "mteb", "plain"]
 
 WAYS: Final[tuple[Way, ...]] = get_args(Way)
 
@@ -55,9 +53,7 @@ ABOUT: Final[dict[Way, About]] = {
         "vLLM + re-encoding", "stock vLLM writes, transformers encodes all again", "stock", ("vllm",)
     ),
     "transformers": About("our transformers", "our transformers backend, batches of 32", "transformers"),
-    "card": About(
-        "the card's loop", "generate with output_hidden_states, at its best batch size", "card"
-    ),
+    "card": About("the card's loop", "generate with output_hidden_states, at its best batch size", "card"),
     "mteb": About(
         "mteb's wrapper", "gen alone; videos one by one, as it does", "mteb", ("mteb",), disc=False
     ),

@@ -1,0 +1,125 @@
+"""Goal: what the figures should show, and whether they do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ume_r1_bench.speed.cell import Cell
+from ume_r1_bench.speed.figure import Alike, Figure
+from ume_r1_bench.speed.way import ABOUT, Way
+
+LEAST_COSINE: Final = 0.9999
+GAIN: Final = 1.5
+"""One engine to the two-pass ways at 32 tokens; at 400 it must not be slower."""
+
+OVERHEAD: Final = 0.05
+"""The most that extraction may cost over plain generation."""
+
+WRAPPER_GAIN: Final = 5.0
+"""One engine to mteb's wrapper at 64 requests at once."""
+
+_SHORT: Final = 32
+_LONG: Final = 400
+_MANY: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One goal, judged.
+
+    Attributes:
+        told: what was wanted.
+        cells: how many cells it was judged in.
+        met: in how many it is met.
+        worst: the figure that is farthest from it, with its cell.
+    """
+
+    told: str
+    cells: int
+    met: int
+    worst: str
+
+    @property
+    def reached(self) -> bool:
+        """Whether it is met in every cell."""
+        return self.met == self.cells
+
+
+def judge(figures: Mapping[tuple[Cell, Way], Figure], alike: Sequence[Alike]) -> list[Goal]:
+    """Returns the goals of which there is anything to be judged.
+
+    Args:
+        figures: those without a failure.
+        alike: the comparisons that were made.
+    """
+    goals = [_parity(alike)]
+    for other in ("two-pass", "official"):
+        name = ABOUT[other].shown
+        goals += [
+            _gain(figures, other, f"at least {GAIN} x {name}, {_SHORT} tokens", GAIN, tokens=_SHORT),
+            _gain(figures, other, f"not slower than {name}, {_LONG} tokens", 1.0, tokens=_LONG),
+        ]
+    goals.append(
+        _gain(
+            figures,
+            "mteb",
+            f"at least {WRAPPER_GAIN:g} x {ABOUT['mteb'].shown}, {_MANY} at once",
+            WRAPPER_GAIN,
+            concurrency=_MANY,
+        )
+    )
+    goals.append(_overhead(figures))
+    return [one for one in goals if one is not None]
+
+
+def _parity(alike: Sequence[Alike]) -> Goal | None:
+    found = [
+        (cosine, f"{space}, {ABOUT[one.way].shown}, {one.model}")
+        for one in alike
+        for space, cosine in (("disc", one.disc), ("gen", one.gen))
+        if cosine is not None
+    ]
+    told = f"cosine at least {LEAST_COSINE} on the same ids"
+    return _goal(told, found, LEAST_COSINE, "{:.6f}")
+
+
+def _gain(
+    figures: Mapping[tuple[Cell, Way], Figure],
+    other: Way,
+    told: str,
+    least: float,
+    tokens: int | None = None,
+    concurrency: int | None = None,
+) -> Goal | None:
+    found = [
+        (ours.times(figures[cell, other]), str(cell))
+        for (cell, way), ours in figures.items()
+        if way == "one-engine"
+        and (cell, other) in figures
+        and tokens in (None, cell.tokens)
+        and concurrency in (None, cell.concurrency)
+    ]
+    return _goal(told, found, least, "{:.2f} x")
+
+
+def _overhead(figures: Mapping[tuple[Cell, Way], Figure]) -> Goal | None:
+    # Against plain generation stands what does no more than generate and extract.
+    found = [
+        (1 - figures[cell, "plain"].times(bare), str(cell))
+        for (cell, way), bare in figures.items()
+        if way == "unwatched" and cell.tokens and (cell, "plain") in figures
+    ]
+    told = f"extraction at most {OVERHEAD:.0%} over plain generation"
+    return _goal(told, found, -OVERHEAD, "{:+.0%}", sign=-1)
+
+
+def _goal(
+    told: str, found: Sequence[tuple[float, str]], least: float, shown: str, sign: int = 1
+) -> Goal | None:
+    if not found:
+        return None
+    worst, where = min(found)
+    met = sum(value >= least for value, _ in found)
+    return Goal(told, len(found), met, f"{shown.format(sign * worst)} ({where})")
