@@ -151,10 +151,12 @@ class _Run:
     def _compare(self, name: str, path: Path, bar: Any) -> None:
         known = {one.way for one in self.report.alike if one.model == name and not one.failed}
         due = [way for way in self.ways if way not in (*known, REFERENCE, "unwatched")]
-        if due:
-            self.report.alike = [
-                one for one in self.report.alike if one.model != name or one.way not in due
-            ] + compare_ways(name, path, due, self.given.kinds, self.engine, bar.set_description)
+        if not due:
+            return
+        kept = [one for one in self.report.alike if one.model != name or one.way not in due]
+        self.report.alike = kept
+        for one in compare_ways(name, path, due, self.given.kinds, self.engine, bar.set_description):
+            kept.append(one)
             self._keep()
 
     def _cell(self, fleet: Fleet, cell: Cell, bar: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,8 +30,8 @@ def compare_ways(
     kinds: Sequence[Kind],
     engine: Mapping[str, Any],
     told: Callable[[str], Any],
-) -> list[Alike]:
-    """Returns how each way compares, one after the other.
+) -> Iterator[Alike]:
+    """Yields how each way compares, one after the other.
 
     Args:
         model: its name.
@@ -51,17 +51,16 @@ def compare_ways(
             found: Shown = fleet.call(way, "shown", kinds, INPUTS, CAP)
         return found
 
-    reference, alike = shown(REFERENCE), []
+    reference = shown(REFERENCE)
     for way in ways:
         if way in (REFERENCE, "unwatched"):
             continue
         try:
             found = shown(way)
         except BenchError as error:
-            alike.append(Alike(model, way, failed=last_line(error)))
+            yield Alike(model, way, failed=last_line(error))
         else:
-            alike.append(_alike(model, way, found, reference))
-    return alike
+            yield _alike(model, way, found, reference)
 
 
 def last_line(error: BenchError) -> str:

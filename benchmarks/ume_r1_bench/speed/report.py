@@ -105,7 +105,7 @@ class SpeedReport:
         for one in self.alike:
             row = f"{ABOUT[one.way].shown:<{_NAME}}{one.model:>10}"
             if one.failed:
-                lines.append(f"{row}  failed: {one.failed}")
+                lines.append(_filled(f"{row}  failed: {one.failed}"))
                 continue
             cosines = "".join(
                 f"{'-' if value is None else f'{value:.7f}':>12}" for value in (one.disc, one.gen)
@@ -191,7 +191,7 @@ class SpeedReport:
         lines += [f"left out  {ABOUT[way].shown}: {why}" for way, why in self.left_out.items()]
         failed = {(one.way, one.failed): one.cell for one in self.figures.values() if one.failed}
         lines += [f"failed  {ABOUT[way].shown} ({cell}): {why}" for (way, why), cell in failed.items()]
-        return "\n".join(lines) if len(lines) > 1 else ""
+        return "\n".join(map(_filled, lines)) if len(lines) > 1 else ""
 
     def _about(self) -> str:
         meta = self.meta
@@ -207,6 +207,10 @@ class SpeedReport:
 
 def _head(title: str) -> str:
     return f"{title} ".ljust(_WIDTH, "─")
+
+
+def _filled(line: str) -> str:
+    return textwrap.fill(line, _WIDTH, subsequent_indent=" " * 8)
 
 
 def threads() -> str:
