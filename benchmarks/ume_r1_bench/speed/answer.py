@@ -37,7 +37,7 @@ class Burst:
 
     Attributes:
         seconds: all together, by the clock.
-        cpu_s: of the processor, all threads of the process.
+        cpu_s: of the processor, all threads of the process; not of processes that vLLM starts.
         latencies: of each request, from when it was handed over; seconds.
         batch: size of the batches where the way was free to choose it, else None.
     """

@@ -33,7 +33,8 @@ class Goal:
         told: what was wanted.
         cells: how many cells it was judged in.
         met: in how many it is met.
-        worst: the figure that is farthest from it, with its cell.
+        worst: the figure that is farthest from it, with its cell; of ratios, what it is by seconds of the
+            processor is told beside, since on a busy machine the clock tells little.
     """
 
     told: str
@@ -76,13 +77,13 @@ def judge(figures: Mapping[tuple[Cell, Way], Figure], alike: Sequence[Alike]) ->
 
 def _parity(alike: Sequence[Alike]) -> Goal | None:
     found = [
-        (cosine, f"{space}, {ABOUT[one.way].shown}, {one.model}")
+        (cosine, f"{cosine:.6f} ({space}, {ABOUT[one.way].shown}, {one.model})")
         for one in alike
         for space, cosine in (("disc", one.disc), ("gen", one.gen))
         if cosine is not None
     ]
     told = f"cosine at least {LEAST_COSINE} on the same ids"
-    return _goal(told, found, LEAST_COSINE, "{:.6f}")
+    return _goal(told, found, LEAST_COSINE)
 
 
 def _gain(
@@ -94,32 +95,38 @@ def _gain(
     concurrency: int | None = None,
 ) -> Goal | None:
     found = [
-        (ours.times(figures[cell, other]), str(cell))
+        _ratios(ours, figures[cell, other])
         for (cell, way), ours in figures.items()
         if way == "one-engine"
         and (cell, other) in figures
         and tokens in (None, cell.tokens)
         and concurrency in (None, cell.concurrency)
     ]
-    return _goal(told, found, least, "{:.2f} x")
+    return _goal(told, found, least)
 
 
 def _overhead(figures: Mapping[tuple[Cell, Way], Figure]) -> Goal | None:
     # Against plain generation stands what does no more than generate and extract.
     found = [
-        (1 - figures[cell, "plain"].times(bare), str(cell))
+        _costs(bare, figures[cell, "plain"])
         for (cell, way), bare in figures.items()
         if way == "unwatched" and cell.tokens and (cell, "plain") in figures
     ]
     told = f"extraction at most {OVERHEAD:.0%} over plain generation"
-    return _goal(told, found, -OVERHEAD, "{:+.0%}", sign=-1)
+    return _goal(told, found, -OVERHEAD)
 
 
-def _goal(
-    told: str, found: Sequence[tuple[float, str]], least: float, shown: str, sign: int = 1
-) -> Goal | None:
+def _ratios(ours: Figure, other: Figure) -> tuple[float, str]:
+    gain = ours.times(other)
+    return gain, f"{gain:.2f} x, by the processor {ours.cpu_times(other):.2f} x ({ours.cell})"
+
+
+def _costs(bare: Figure, plain: Figure) -> tuple[float, str]:
+    clock, processor = (ratio - 1 for ratio in (plain.times(bare), plain.cpu_times(bare)))
+    return -clock, f"{clock:+.0%}, by the processor {processor:+.0%} ({bare.cell})"
+
+
+def _goal(told: str, found: Sequence[tuple[float, str]], least: float) -> Goal | None:
     if not found:
         return None
-    worst, where = min(found)
-    met = sum(value >= least for value, _ in found)
-    return Goal(told, len(found), met, f"{shown.format(sign * worst)} ({where})")
+    return Goal(told, len(found), sum(value >= least for value, _ in found), min(found)[1])
