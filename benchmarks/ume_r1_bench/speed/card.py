@@ -131,9 +131,10 @@ class CardRunner(Runner):
                 shown = [Image.new("RGB", (_BLANK, _BLANK), "white")]
             content: list[dict[str, str]] = [{"type": "image"}] * len(shown)
             images += shown
-            if item.video is not None:
+            frames: Any = item.video
+            if frames is not None:
                 content.append({"type": "video"})
-                videos.append(list(item.video))  # type: ignore[call-overload]
+                videos.append([*frames])
             content.append({"type": "text", "text": text})
             chats.append(
                 self.processor.apply_chat_template(
