@@ -33,13 +33,15 @@ class Goal:
         told: what was wanted.
         cells: how many cells it was judged in.
         met: in how many it is met.
-        worst: the figure that is farthest from it, with its cell; of ratios, what it is by seconds of the
-            processor is told beside, since on a busy machine the clock tells little.
+        by_processor: the same by seconds of the processor, since on a busy machine the clock tells little;
+            None where nothing is timed.
+        worst: the figure that is farthest from it, with its cell.
     """
 
     told: str
     cells: int
     met: int
+    by_processor: int | None
     worst: str
 
     @property
@@ -77,7 +79,7 @@ def judge(figures: Mapping[tuple[Cell, Way], Figure], alike: Sequence[Alike]) ->
 
 def _parity(alike: Sequence[Alike]) -> Goal | None:
     found = [
-        (cosine, f"{cosine:.6f} ({space}, {ABOUT[one.way].shown}, {one.model})")
+        (cosine, None, f"{cosine:.6f} ({space}, {ABOUT[one.way].shown}, {one.model})")
         for one in alike
         for space, cosine in (("disc", one.disc), ("gen", one.gen))
         if cosine is not None
@@ -116,17 +118,28 @@ def _overhead(figures: Mapping[tuple[Cell, Way], Figure]) -> Goal | None:
     return _goal(told, found, -OVERHEAD)
 
 
-def _ratios(ours: Figure, other: Figure) -> tuple[float, str]:
-    gain = ours.times(other)
-    return gain, f"{gain:.2f} x, by the processor {ours.cpu_times(other):.2f} x ({ours.cell})"
+_Found = tuple[float, float | None, str]
+"""How near a cell is to a goal by the clock, and by the processor, and how that is told."""
 
 
-def _costs(bare: Figure, plain: Figure) -> tuple[float, str]:
+def _ratios(ours: Figure, other: Figure) -> _Found:
+    clock, processor = ours.times(other), ours.cpu_times(other)
+    return clock, processor, f"{clock:.2f} x, by the processor {processor:.2f} x ({ours.cell})"
+
+
+def _costs(bare: Figure, plain: Figure) -> _Found:
     clock, processor = (ratio - 1 for ratio in (plain.times(bare), plain.cpu_times(bare)))
-    return -clock, f"{clock:+.0%}, by the processor {processor:+.0%} ({bare.cell})"
+    return -clock, -processor, f"{clock:+.0%}, by the processor {processor:+.0%} ({bare.cell})"
 
 
-def _goal(told: str, found: Sequence[tuple[float, str]], least: float) -> Goal | None:
+def _goal(told: str, found: Sequence[_Found], least: float) -> Goal | None:
     if not found:
         return None
-    return Goal(told, len(found), sum(value >= least for value, _ in found), min(found)[1])
+    by_processor = [value for _, value, _ in found if value is not None]
+    return Goal(
+        told,
+        len(found),
+        sum(value >= least for value, _, _ in found),
+        sum(value >= least for value in by_processor) if by_processor else None,
+        min(found, key=lambda one: one[0])[2],
+    )

@@ -24,9 +24,9 @@ _FAILED: Final = "failed"
 NOTES: Final = """\
 Each way runs in a process of its own, one at a time, by turns and each round in another order. So many
 requests are handed over at once, the next ones when all are answered; latency counts from there. Every way
-gets the same inputs, each once, and a checkpoint that is scripted to write exactly so many tokens, the marker
-and the end last. Ratios are medians over rounds. Figures of a CPU are guards against getting slower, no
-forecast for a GPU."""
+gets inputs of the same sizes, each once, and a checkpoint that is scripted to write exactly so many tokens,
+the marker and the end last. Ratios are medians over rounds. Figures of a CPU are guards against getting
+slower, no forecast for a GPU."""
 
 
 @dataclass(slots=True)
@@ -90,7 +90,8 @@ class SpeedReport:
         pairs = dict.fromkeys((cell.model, cell.kind) for cell, _ in self.figures)
         for model, kind in pairs:
             parts += [*self._throughput(model, kind), self._apart(model, kind)]
-        return "\n\n".join(part for part in [*parts, self._goals(), self._about()] if part)
+        whole = "\n\n".join(part for part in [*parts, self._goals(), self._about()] if part)
+        return "\n".join(line.rstrip() for line in whole.splitlines())
 
     def _sound(self) -> dict[tuple[Cell, Way], Figure]:
         return {key: one for key, one in self.figures.items() if not one.failed}
@@ -187,7 +188,8 @@ class SpeedReport:
         lines = [_head("Goals")]
         for one in self.goals():
             word = "met   " if one.reached else "MISSED"
-            lines.append(f"{word}  {one.told}, in {one.met} of {one.cells}; least: {one.worst}")
+            timed = "" if one.by_processor is None else f" (by the processor in {one.by_processor})"
+            lines.append(f"{word}  {one.told}, in {one.met} of {one.cells}{timed}; least: {one.worst}")
         lines += [f"left out  {ABOUT[way].shown}: {why}" for way, why in self.left_out.items()]
         failed = {(one.way, one.failed): one.cell for one in self.figures.values() if one.failed}
         lines += [f"failed  {ABOUT[way].shown} ({cell}): {why}" for (way, why), cell in failed.items()]
