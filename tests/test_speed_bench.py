@@ -16,7 +16,7 @@ from ume_r1_bench.speed.figure import Alike, Figure
 from ume_r1_bench.speed.fleet import Fleet
 from ume_r1_bench.speed.goal import judge
 from ume_r1_bench.speed.item import items
-from ume_r1_bench.speed.model import RANDOM, write_random
+from ume_r1_bench.speed.model import MODELS, RANDOM, write_random
 from ume_r1_bench.speed.report import SpeedReport
 from ume_r1_bench.speed.script import write_script
 from ume_r1_bench.speed.way import ABOUT, WAYS, left_out
@@ -371,7 +371,7 @@ def test_the_help_names_every_way_and_default():
     shown = " ".join(CliRunner().invoke(app, ["bench", "speed", "--help"]).output.split())
     assert all(f"{name} " in shown for name in WAYS)
     assert "ume-r1 bench speed --out speed.json" in shown
-    for default in (bench.MODELS, bench.TOKENS, bench.CONCURRENCY, KINDS):
+    for default in (MODELS, bench.TOKENS, bench.CONCURRENCY, KINDS):
         assert ",".join(map(str, default)) in shown
     assert RANDOM in shown
 

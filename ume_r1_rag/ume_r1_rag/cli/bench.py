@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -234,20 +234,23 @@ def speed(
 
     with needs("bench"):
         quiet()
-        from ume_r1_bench.speed import bench
+        from ume_r1_bench.speed.bench import CONCURRENCY, TOKENS, Options, run_speed_bench
+        from ume_r1_bench.speed.cell import KINDS
+        from ume_r1_bench.speed.model import MODELS
+        from ume_r1_bench.speed.way import WAYS
 
-        given = bench.Options(
-            _names(model) or bench.MODELS,
-            _names(ways) or bench.WAYS,
-            _names(kinds) or bench.KINDS,
-            _numbers(tokens, "--tokens", "tokens") if tokens else bench.TOKENS,
-            _numbers(concurrency, "--concurrency", "requests") if concurrency else bench.CONCURRENCY,
+        given = Options(
+            _names(model) or MODELS,
+            _names(ways) or WAYS,
+            _names(kinds) or KINDS,
+            _numbers(tokens, "--tokens", "tokens") if tokens else TOKENS,
+            _numbers(concurrency, "--concurrency", "requests") if concurrency else CONCURRENCY,
             requests,
             rounds,
             running("vllm", engine).engine,
             seed,
         )
-        report = bench.run_speed_bench(given, out, progress=sys.stderr.isatty())
+        report = run_speed_bench(given, out, progress=sys.stderr.isatty())
     if plot is not None:
         with needs("train"):
             from ume_r1_bench.speed.plot import draw
@@ -256,7 +259,7 @@ def speed(
     typer.echo(report.table())
 
 
-def _names(texts: list[str] | None) -> list[str]:
+def _names(texts: list[str] | None) -> list[Any]:
     return [part.strip() for text in texts or () for part in text.split(",")]
 
 
