@@ -20,6 +20,7 @@ def draw(report: SpeedReport, picture: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     sound = {key: one for key, one in report.figures.items() if not one.failed}
     rows = list(dict.fromkeys((cell.model, cell.kind) for cell, _ in sound))
@@ -43,7 +44,12 @@ def draw(report: SpeedReport, picture: Path) -> None:
                 if points:
                     (line,) = axis.plot(*zip(*points, strict=True), marker="o", color=f"C{number}")
                     named[ABOUT[way].shown] = line
+            many = sorted({cell.concurrency for cell, _ in sound})
             axis.set(xscale="log", yscale="log", title=f"{model}, {kind}, {tokens or 'disc'}")
+            axis.set_xticks(many, [str(one) for one in many])
+            axis.minorticks_off()
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
             axis.grid(alpha=0.3, which="both")
             axis.set_xlabel("requests at once")
         axes[row][0].set_ylabel("requests/s")
