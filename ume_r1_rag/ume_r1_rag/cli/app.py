@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from ume_r1_rag.cli import (
     bench,
+    bench_speed,
     delete,
     doctor,
     download,
@@ -123,7 +124,8 @@ app.command("download", epilog=download.EXAMPLES)(download.download)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 _group("world", "Make the world that nano is trained on.").command("make", epilog=world.EXAMPLES)(world.make)
 _group("train", "Train UME-R1-shaped models.").command("sft", epilog=train.EXAMPLES)(train.sft)
-_bench = _group("bench", "Measure a model, the index, or a server.")
+_bench = _group("bench", "Measure a model, the index, a server, or how fast both embeddings are had.")
 _bench.command("world", epilog=bench.EXAMPLES)(bench.world)
 _bench.command("index", epilog=bench.INDEX_EXAMPLES)(bench.index)
 _bench.command("serve", epilog=bench.SERVE_EXAMPLES)(bench.serve)
+_bench.command("speed", epilog=bench_speed.EXAMPLES)(bench_speed.speed)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ume_r1_rag.cli.options import BackendOption, EngineOption, ModelOption, budget, check_target
+from ume_r1_rag.cli.options import BackendOption, EngineOption, ModelOption, budget, check_target, numbers
 
 EXAMPLES = """\b
 Examples:
@@ -24,7 +24,6 @@ Examples:
   ume-r1 bench index --sizes 1000 --pages 1000,10000       # long ingestions with nano
   ume-r1 bench index --sizes 10000 --dimension 3584 --out figures.json
 """
-
 
 SERVE_EXAMPLES = """\b
 Examples:
@@ -161,10 +160,10 @@ def index(
         from ume_r1_bench.index_bench import SIZES, Options, run_index_bench
 
         given = Options(
-            _numbers(sizes, "--sizes") if sizes else SIZES,
+            numbers(sizes, "--sizes") if sizes else SIZES,
             dimension,
             queries,
-            (200,) if pages is None else () if pages == ["0"] else _numbers(pages, "--pages"),
+            (200,) if pages is None else () if pages == ["0"] else numbers(pages, "--pages"),
             model_cost_ms,
             path,
             seed,
@@ -205,7 +204,7 @@ def serve(
     from ume_r1_rag.checkpoints import resolve_model
     from ume_r1_rag.cli.model import needs, quiet, running
 
-    how, numbers = running(backend, engine), _numbers(clients, "--clients") if clients else None
+    how, counts = running(backend, engine), numbers(clients, "--clients") if clients else None
     with needs("serve"):
         checkpoint = resolve_model(model)
         quiet()
@@ -217,16 +216,8 @@ def serve(
         report = run_load(
             served,
             seconds,
-            numbers or CLIENTS,
+            counts or CLIENTS,
             ("disc", "gen") if modes == "both" else (modes,),
             out,
         )
     typer.echo(report.table())
-
-
-def _numbers(texts: list[str], option: str) -> list[int]:
-    parts = [part.strip() for text in texts for part in text.split(",")]
-    wrong = [part for part in parts if not (part.isascii() and part.isdigit() and int(part))]
-    if wrong:
-        raise typer.BadParameter(f"{wrong[0]!r} is no number of at least 1", param_hint=f"'{option}'")
-    return [int(part) for part in parts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -200,3 +200,17 @@ def check_target(target: Path | None, option: str) -> None:
         raise typer.BadParameter(f"the folder {str(parent)!r} does not exist", param_hint=f"'{option}'")
     if not os.access(target if target.exists() else parent, os.W_OK):
         raise typer.BadParameter(f"{str(target)!r} cannot be written", param_hint=f"'{option}'")
+
+
+def names(texts: list[str] | None) -> list[Any]:
+    """Returns the parts of comma-separated options."""
+    return [part.strip() for text in texts or () for part in text.split(",")]
+
+
+def numbers(texts: list[str], option: str) -> list[int]:
+    """Returns the numbers of comma-separated options, each at least 1."""
+    parts = names(texts)
+    wrong = [part for part in parts if not (part.isascii() and part.isdigit() and int(part))]
+    if wrong:
+        raise typer.BadParameter(f"{wrong[0]!r} is no number of at least 1", param_hint=f"'{option}'")
+    return [int(part) for part in parts]

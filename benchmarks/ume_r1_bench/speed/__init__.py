@@ -1,0 +1,1 @@
+"""Speed: every way to both embeddings, side by side in one run, round by round."""
