@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from langchain_ume_r1.blocks import content_blocks
+    from langchain_ume_r1.blocks import cite, content_blocks
     from langchain_ume_r1.embeddings import UmeR1Embeddings
     from langchain_ume_r1.retriever import UmeR1Retriever
     from langchain_ume_r1.vectorstore import UmeR1QdrantVectorStore
@@ -17,6 +17,7 @@ __all__ = [
     "UmeR1Embeddings",
     "UmeR1QdrantVectorStore",
     "UmeR1Retriever",
+    "cite",
     "content_blocks",
 ]
 
@@ -24,6 +25,7 @@ _LAZY = {
     "UmeR1Embeddings": "langchain_ume_r1.embeddings",
     "UmeR1QdrantVectorStore": "langchain_ume_r1.vectorstore",
     "UmeR1Retriever": "langchain_ume_r1.retriever",
+    "cite": "langchain_ume_r1.blocks",
     "content_blocks": "langchain_ume_r1.blocks",
 }
 """Where each public name lives. The imports above are the same list for type checkers."""

@@ -14,7 +14,7 @@ def to_document(hit: Hit) -> Document:
     """Returns a hit as LangChain knows it: text for a model to read, and where it is from.
 
     The text is a page's own or the text itself, else what the model summed up, else what it reasoned.
-    Pictures are named, in ``uri``, and never put into the text. All of it is from files and models: untrusted.
+    Pictures are named, in ``uri``, and never put into the text. All of it is untrusted.
     """
     metadata = {**metadata_of(hit), "score": hit.score, "scores": dict(hit.scores)}
     return Document(id=hit.key, page_content=content_of(hit), metadata=metadata)

@@ -319,8 +319,8 @@ class UmeR1Embeddings(BaseModel, Embeddings):
         return [one.vector(self.mode).tolist() for one in embeddings]
 
     def _tell_cost(self, embeddings: Sequence[Embedding], seconds: float) -> None:
-        """Warns, once, of what gen costs."""
-        if self._source.warned or not any(one.gen is not None for one in embeddings):
+        """Warns, once, of what gen costs, when first something was written for it."""
+        if self._source.warned or not any(one.tokens.completion for one in embeddings):
             return
         self._source.warned = True
         count = len(embeddings)

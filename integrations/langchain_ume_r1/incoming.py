@@ -31,7 +31,7 @@ def text_documents(
 
 
 def visual_documents(kind: ItemKind, uris: Sequence[Any], metadatas: Any, ids: Any) -> Iterator[Document]:
-    """Yields pictures (``"image"``) or videos (``"clip"``) as documents; the place of one is its id by default.
+    """Yields pictures (``"image"``) or videos (``"clip"``) as documents; its place is the id by default.
 
     Raises:
         InputError: one cannot be used.

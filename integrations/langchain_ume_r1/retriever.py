@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any, Final, Self, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
@@ -26,8 +26,8 @@ from ume_r1_rag.types import Encoder, MultimodalInput, SearchSpace, Think
 from ume_r1_rag.unicode import unicode_text
 
 if TYPE_CHECKING:
-    from langchain_core.documents import Document
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+    from langchain_core.documents import Document
 
 OPTIONS: Final = (
     *("mode", "spaces", "fusion", "weights", "candidates", "group_by", "group_size"),
