@@ -4,7 +4,8 @@
     python langchain_rag.py FOLDER "what is the rent in the harbor report?" --llm MODEL --llm-url URL
 
 URL is of any server with OpenAI's chat API: vLLM, Ollama, llama.cpp or OpenAI's own; its key is in
-OPENAI_API_KEY. With --agent the model decides what to search for. It sees the pages themselves, as pictures, and cites them.
+OPENAI_API_KEY. The model sees the pages themselves, as pictures, and cites them. With --agent it decides what
+to search for.
 """
 
 from __future__ import annotations

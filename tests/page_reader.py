@@ -1,10 +1,10 @@
 """A chat model that can read, over loopback: it answers from a request's pictures, and from nothing else.
 
 It speaks OpenAI's ``/v1/chat/completions``, tool calls included. What it is asked is "what is the KEY in the
-HEADING?". It looks at every picture that came with the request, reads the world's pages among them by their
-pixels, and says the value beside the key on the first page of that heading, with the number that stands
-before the picture. Without such a page it does not know. With tools and nothing found yet, it calls the
-first tool.
+HEADING where OTHER is VALUE?". It looks at every picture that came with the request, reads the world's pages
+among them by their pixels, and says the value beside the key on the first page of which the rest is true,
+with the number that stands before the picture. Without such a page it does not know. With tools and nothing
+found yet, it calls the first tool.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ UNKNOWN = "I do not know"
 HEADINGS = tuple(f"{head} {kind}" for head, kind in product(words.HEADS, words.KINDS))
 UNLIKE = 400
 """Mean square from which on a picture's first row is no heading."""
-QUESTION = re.compile(r"what is the (\w+) in the (\w+ \w+)\?")
+QUESTION = re.compile(r"what is the (\w+) in the (\w+ \w+) where (\w+) is (\w+)\?")
 
 
 class PageReader(Loopback):
@@ -95,10 +95,13 @@ def open_url(url):
 
 def answer(question, pictures):
     match = QUESTION.search(question)
+    if match is None:
+        return UNKNOWN
+    key, heading, other, value = match.groups()
     for number, picture in pictures:
-        read = read_page(picture)
-        if match and read and read[0] == match[2] and match[1] in read[1]:
-            return f"{read[1][match[1]]} [{number}]"
+        shown, lines = read_page(picture) or ("", {})
+        if shown == heading and lines.get(other) == value and key in lines:
+            return f"{lines[key]} [{number}]"
     return UNKNOWN
 
 

@@ -98,7 +98,7 @@ class TestVectorStore(VectorStoreIntegrationTests):
 class TestVectorStoreOfBothSpacesInAFolder(VectorStoreIntegrationTests):
     @pytest.fixture
     def vectorstore(self, tmp_path):
-        # Little thinking: the suite's "foo" and "bar" are nothing that nano knows, and it would go on at length.
+        # Without thinking: "foo" and "bar" are nothing that nano knows, and it would go on at length.
         embeddings = UmeR1Embeddings(**NANO, think="none")
         store = UmeR1QdrantVectorStore(
             path=tmp_path, embedding=embeddings, mode="both", vector_name="gen", tenant="a tenant"
