@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_ume_r1.content import text_inputs, visual_inputs
+from ume_r1_rag.cache.content import content_digest
 from ume_r1_rag.describe import is_pil_image
 from ume_r1_rag.errors import ConfigError, InputError
 from ume_r1_rag.types import Document, ItemKind, MultimodalInput
@@ -27,7 +28,9 @@ def text_documents(
     listed = list(texts)
     given = (listed, _each(metadatas, listed, "metadatas"), _each(ids, listed, "ids"), text_inputs(listed))
     for text, metadata, id, item in zip(*given, strict=True):
-        yield Document(_id(id), "text", item, text=text, metadata=metadata or {})
+        yield Document(
+            _id(id), "text", item, text=text, metadata=metadata or {}, content_hash=_content_hash(item)
+        )
 
 
 def visual_documents(kind: ItemKind, uris: Sequence[Any], metadatas: Any, ids: Any) -> Iterator[Document]:
@@ -52,6 +55,7 @@ def visual_documents(kind: ItemKind, uris: Sequence[Any], metadatas: Any, ids: A
             title=title,
             thumbnail=_thumbnail(item),
             metadata=metadata or {},
+            content_hash=_content_hash(item),
         )
 
 
@@ -64,6 +68,11 @@ def _place_of(uri: Any) -> tuple[str, str]:
         path = Path(os.path.realpath(uri))
         return path.as_posix(), path.name
     return "", ""
+
+
+def _content_hash(item: MultimodalInput) -> str:
+    """Returns what lets a vector that is stored already be kept when the other one is added."""
+    return content_digest(item) or ""
 
 
 def _thumbnail(item: MultimodalInput) -> bytes | None:

@@ -160,7 +160,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
             **options: of the class.
         """
         store = cls(embedding=embedding, **options)
-        store.addtext_documents(texts, metadatas, ids, batch_size)
+        store.add_texts(texts, metadatas, ids, batch_size)
         return store
 
     @classmethod
