@@ -2,7 +2,7 @@
 
 Asked are held-out queries of the world, chosen by a rule that does not know the answers: of each family those
 to its first pool of candidates, in order, at most ``--limit``. All of them are counted; shown are, of each of
-the two cases, the first of every family. Nothing is chosen by how good it looks.
+the two cases, the first of a family, of four families. Nothing is chosen by how good it looks.
 """
 
 from __future__ import annotations
@@ -111,12 +111,15 @@ class Why:
         return "\n".join(lines)
 
     def shown(self, case: Case, most: int = SHOWN) -> list[Asked]:
-        """Returns the first question of a case in each family, of the first ``most`` families."""
+        """Returns the first question of a case in each family, of the first ``most`` families.
+
+        Families that look for something to be seen go before those that look for words.
+        """
         first: dict[str, Asked] = {}
         for one in self.asked:
             if one.case == case:
                 first.setdefault(one.query.family, one)
-        return list(first.values())[:most]
+        return sorted(first.values(), key=lambda one: one.hits["disc"][0].kind == "text")[:most]
 
     def page(self) -> str:
         """Returns the page: of each question shown, the first hits by disc and by gen, with reasonings."""
