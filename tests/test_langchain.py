@@ -442,6 +442,11 @@ def test_another_encoders_collection_is_refused(index, make_encoder):
     other = UmeR1Embeddings.from_encoder(make_encoder(model="m2"))
     with pytest.raises(IndexMismatch):
         UmeR1Retriever(index=index, embeddings=other).invoke("a")
+    store = UmeR1QdrantVectorStore(index=index, embedding=other)
+    with pytest.raises(IndexMismatch):
+        store.add_texts(["a"])
+    store.close()
+    assert index.count() == 6, "it is open still: it was not the store's to close"
 
 
 @pytest.mark.parametrize("method", ["from_texts", "from_documents"])

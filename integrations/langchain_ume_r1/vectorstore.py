@@ -18,6 +18,7 @@ from ume_r1_rag import types
 from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.index import Filter, QdrantIndex
 from ume_r1_rag.index import payload as payloads
+from ume_r1_rag.retriever.canary import recheck
 from ume_r1_rag.types import Embedding, Hit, ItemKind, Mode, Space, spaces_of
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
         if index is not None and (client, path, url, tenant) != (None, None, None, None):
             raise ConfigError("index= is open already: leave client, path, url and tenant out")
         self.tenant = tenant if index is None else index.tenant
-        self._index, self._opening = index, threading.Lock()
+        self._given, self._opening = index, threading.Lock()
+        self._ready: QdrantIndex | None = None
         self._place = {"client": client, "path": path, "url": url, "api_key": api_key}
         super().__init__(
             client=client,  # type: ignore[arg-type]  # had from the index, see `client`
@@ -108,16 +110,26 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
 
     @property
     def index(self) -> QdrantIndex:
-        """The collection, opened now, or made, if it was not; the model is loaded for that."""
+        """The collection, opened now, or made, if it was not; the model is loaded for that.
+
+        Raises:
+            IndexMismatch: it was written by another encoder.
+        """
         with self._opening:  # two of ":memory:" would be two places
-            if self._index is None:
-                self._index = QdrantIndex(
-                    **self._place,
-                    collection=self.collection_name,
-                    fingerprint=self._ours.encoder.fingerprint,
-                    tenant=self.tenant,
-                )
-            return self._index
+            if self._ready is None:
+                encoder = self._ours.encoder
+                if self._given is None:
+                    self._ready = QdrantIndex(
+                        **self._place,
+                        collection=self.collection_name,
+                        fingerprint=encoder.fingerprint,
+                        tenant=self.tenant,
+                    )
+                else:
+                    self._given.check(encoder.fingerprint, ignore=())
+                    self._ready = self._given
+                recheck(encoder, self._ready, keep=True)
+            return self._ready
 
     @property
     def client(self) -> QdrantClient:
@@ -130,9 +142,11 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
         return self._embeddings
 
     def close(self) -> None:
-        """Closes what was opened here: a folder is then free for another process."""
-        if self._index is not None and self._place["client"] is None:
-            self._index.close()
+        """Closes what was opened here, so that a folder is free for another process; it is opened again."""
+        with self._opening:
+            ready, self._ready = self._ready, None
+        if ready is not None and self._given is None:
+            ready.close()
 
     @classmethod
     def construct_instance(cls, embedding: Embeddings | None = None, **options: Any) -> Self:  # type: ignore[override]
