@@ -139,3 +139,26 @@ def grpc_client(qdrant_app):
 def official_checkpoint(tmp_path_factory):
     """A tiny random checkpoint in the layout of the released ones; see ``official.py``."""
     return official.build(tmp_path_factory.mktemp("official"))
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory):
+    """A folder of small files: two pictures, a PDF of two pages with text, a clip and a text."""
+    from made_files import text_pdf, write_clip
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("shapes")
+    Image.new("RGB", (84, 84), "red").save(folder / "red.png")
+    Image.new("RGB", (84, 84), "blue").save(folder / "blue.png")
+    (folder / "paper.pdf").write_bytes(text_pdf(["rent k4t", "tide b7m"], box=(200, 200)))
+    write_clip(folder / "clip.mp4")
+    (folder / "note.txt").write_text("a note about harbors\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def recording(nano_encoder):
+    """nano, with a note of what it was asked."""
+    from recording import Recording
+
+    return Recording(nano_encoder)

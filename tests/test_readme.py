@@ -63,7 +63,7 @@ def test_the_ten_lines_run_as_they_stand(tmp_path, monkeypatch, capsys):
         if file.name not in files:
             file.unlink()
     monkeypatch.chdir(tmp_path)
-    (block,) = (block for block in blocks("python") if "from ume_r1_rag import" in block)
+    (block,) = (block for block in blocks("python") if "import ingest" in block)
     names = {}
     exec(compile(block, "README.md", "exec"), names)
 
@@ -83,6 +83,25 @@ def test_the_ten_lines_run_as_they_stand(tmp_path, monkeypatch, capsys):
     assert all(summary in said for summary in summaries if summary)
     assert found.query_embedding.reasoning.strip()
     assert said.endswith(f"{found.query_embedding.reasoning}\n")
+
+
+def test_the_lines_for_llama_index_run_as_they_stand(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("UME_R1_PAGE_IMAGES", str(tmp_path / "pages"))
+    make_world(tmp_path / "demo", split="demo", progress=False)
+    files = {"shapes-01.png", "shapes-05.png", "bridge-report.pdf", "clip-01.mp4"}
+    for file in (tmp_path / "demo" / "files").iterdir():
+        if file.name not in files:
+            file.unlink()
+    monkeypatch.chdir(tmp_path)
+    (block,) = (block for block in blocks("python") if "llama_index" in block)
+    names = {}
+    exec(compile(block, "README.md", "exec"), names)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3
+    assert all(any(name in line for name in files) and "'disc'" in line for line in said)
+    assert names["embedding"].mode == "disc"
+    section = README.partition("## In LlamaIndex")[2].partition("\n## ")[0]
+    assert len(section.strip().splitlines()) <= 15
 
 
 def test_the_langchain_lines_run_as_they_stand(tmp_path, monkeypatch, capsys, nano_encoder):

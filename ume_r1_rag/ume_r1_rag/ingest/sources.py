@@ -15,7 +15,7 @@ from ume_r1_rag.ingest.opened import READER, Clips, ReadOptions, digest_of, open
 from ume_r1_rag.ingest.report import Failure, Skipped
 from ume_r1_rag.ingest.retry import REMEDY
 from ume_r1_rag.ingest.segments import SEGMENT_S
-from ume_r1_rag.types import Document
+from ume_r1_rag.types import Document, Encoder
 from ume_r1_rag.unicode import unicode_text
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def documents(
-    paths: Source | Iterable[Source], *, max_page_pixels: int | None = None, segment_s: float = SEGMENT_S
+    paths: Source | Iterable[Source],
+    *,
+    encoder: Encoder | None = None,
+    max_page_pixels: int | None = None,
+    segment_s: float = SEGMENT_S,
 ) -> Iterator[Document | Failure | Skipped]:
     """Yields what the files under some paths hold, in order of name, one at a time.
 
@@ -36,13 +40,14 @@ def documents(
 
     Args:
         paths: files and folders, see :class:`Walk`.
-        max_page_pixels: pixels of a rendered page; by default the ``serving`` preset's for an image.
+        encoder: what will see them; pages and clips are then read as it takes them.
+        max_page_pixels: pixels of a rendered page; without an encoder the ``serving`` preset's for an image.
         segment_s: seconds of a video's segments.
 
     Raises:
         ConfigError: an option has an impossible value.
     """
-    return _documents(Walk(as_paths(paths)), ReadOptions.of(None, max_page_pixels, segment_s))
+    return _documents(Walk(as_paths(paths)), ReadOptions.of(encoder, max_page_pixels, segment_s))
 
 
 def _documents(walk: Walk, reading: ReadOptions) -> Iterator[Document | Failure | Skipped]:

@@ -1,0 +1,265 @@
+"""UmeR1IndexWriter: the last transformation of a pipeline, which fills an index of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.schema import MetadataMode, TransformComponent
+from llama_index.core.utils import get_tqdm_iterable
+
+from llama_index.embeddings.ume_r1 import EMBED_KEY, UmeR1Embedding, node_input
+from ume_r1_rag.cache.content import content_digest
+from ume_r1_rag.encoder import digest
+from ume_r1_rag.errors import ConfigError, EncodeErrors, InputError
+from ume_r1_rag.index.payload import point_id
+from ume_r1_rag.types import Document, Embedding, Encoder, ItemKind, Mode, MultimodalInput, mode_of, spaces_of
+
+if TYPE_CHECKING:
+    from llama_index.core.schema import BaseNode
+
+    from ume_r1_rag.index import QdrantIndex
+
+_OURS = frozenset(
+    {"key", "kind", "uri", "title", "page", "span_s", "document", "content_hash", EMBED_KEY, "gen_issue"}
+)
+_KINDS = ("page", "image", "clip", "text")
+
+
+class UmeR1IndexWriter(TransformComponent):
+    """Encodes nodes in all wanted spaces and writes them into an index, both vectors side by side.
+
+    A node that is stored already, unchanged, by the same encoder, costs a look-up, and no encoding.
+    Nodes pass through with their disc vector (gen where there is no disc) as ``embedding``; those that were
+    not encoded now, without.
+
+    Example:
+        >>> writer = UmeR1IndexWriter(index, UmeR1Embedding("nano"))
+        >>> IngestionPipeline(transformations=[writer]).run(nodes=UmeR1Reader().load_nodes("papers"))
+    """
+
+    mode: Mode | None = Field(
+        default=None,
+        description=(
+            'Vectors to write: "disc", "gen" or "both"; None for all that the encoder has, which reasons '
+            "about every node."
+        ),
+    )
+    batch_size: int = Field(default=64, gt=0, description="Nodes that are encoded and written at once.")
+
+    _index: QdrantIndex = PrivateAttr()
+    _model: UmeR1Embedding | Encoder = PrivateAttr()
+
+    def __init__(self, index: QdrantIndex, embed_model: UmeR1Embedding | Encoder, **options: Any) -> None:
+        """Joins them.
+
+        Args:
+            index: where to; written by this encoder or not yet at all.
+            embed_model: what encodes: our embedding, whose own mode has no part in this, or an encoder.
+            **options: the fields.
+        """
+        super().__init__(**options)
+        self._index, self._model = index, embed_model
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name by which it is told."""
+        return "UmeR1IndexWriter"
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """Returns the fields and a value that is never the same twice: a cached run would write nothing."""
+        return {**super().to_dict(**kwargs), "once": uuid.uuid4().hex}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Refuses to be pickled.
+
+        Raises:
+            ConfigError: an open index does not travel to another process.
+        """
+        raise ConfigError(
+            "an index cannot be written from several processes: run the pipeline without num_workers="
+        )
+
+    def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+        """Writes nodes and returns them.
+
+        Raises:
+            InputError: a node cannot be encoded; what came before its batch is written.
+            IndexMismatch: the index was written by another encoder.
+        """
+        encoder, mode = self._checked()
+        show = bool(kwargs.get("show_progress"))
+        for batch in get_tqdm_iterable(self._batches(nodes), show, "Indexing nodes"):
+            todo = self._todo(batch, encoder, mode)
+            if todo:
+                try:
+                    found = encoder.encode_document([entry.input for entry in todo], mode)
+                except EncodeErrors as error:
+                    raise _failed(todo, error) from error
+                self._write(todo, found)
+        return nodes
+
+    async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
+        """:meth:`__call__` without blocking the event loop; a batch is written while the next is encoded."""
+        encoder, mode = await asyncio.to_thread(self._checked)
+        writing: asyncio.Task[None] | None = None
+        try:
+            for batch in self._batches(nodes):
+                todo = await asyncio.to_thread(self._todo, batch, encoder, mode)
+                if not todo:
+                    continue
+                try:
+                    found = await encoder.aencode_document([entry.input for entry in todo], mode)
+                except EncodeErrors as error:
+                    raise _failed(todo, error) from error
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(asyncio.to_thread(self._write, todo, found))
+        finally:
+            if writing is not None:
+                await writing
+        return nodes
+
+    def _checked(self) -> tuple[Encoder, Mode]:
+        encoder = self._model.encoder if isinstance(self._model, UmeR1Embedding) else self._model
+        self._index.check(encoder.fingerprint, ignore=())
+        return encoder, self.mode or mode_of(encoder.spaces)
+
+    def _batches(self, nodes: Sequence[BaseNode]) -> list[list[BaseNode]]:
+        every = list(nodes)
+        return [every[start : start + self.batch_size] for start in range(0, len(every), self.batch_size)]
+
+    def _todo(self, nodes: Sequence[BaseNode], encoder: Encoder, mode: Mode) -> list[_Entry]:
+        """Returns the nodes that are not stored as they would be written now, ready to be encoded."""
+        entries = [_Entry(node, encoder.max_video_frames) for node in nodes]
+        known = self._index.stored(entry.key for entry in entries if entry.content)
+        mark, wanted = digest(encoder.fingerprint), frozenset(spaces_of(mode))
+
+        def is_stored(entry: _Entry) -> bool:
+            one = known.get(entry.key)
+            if one is None or not entry.content or one.content_hash != entry.content:
+                return False
+            made = {"disc": one.fingerprint, "gen": one.gen_fingerprint}
+            return wanted <= one.spaces and all(made[space] == mark for space in wanted)
+
+        todo = [entry for entry in entries if not is_stored(entry)]
+        for entry in todo:
+            _ = entry.input  # a clip is decoded here, where that does not block a loop
+        return todo
+
+    def _write(self, todo: Sequence[_Entry], found: Sequence[Embedding]) -> None:
+        self._index.upsert((node_document(entry.node, entry.input, entry.content) for entry in todo), found)
+        for entry, embedding in zip(todo, found, strict=True):
+            vector = embedding.disc if embedding.disc is not None else embedding.gen
+            entry.node.embedding = None if vector is None else vector.tolist()
+
+
+class _Entry:
+    """A node beside what tells whether it is stored already.
+
+    Attributes:
+        node: the node.
+        key: its document's key.
+        content: digest of all that its point depends on; empty if only the encoder can know.
+    """
+
+    def __init__(self, node: BaseNode, max_frames: int) -> None:
+        self.node, self._frames = node, max_frames
+        self.key = str(node.metadata.get("key") or node.node_id)
+        # Our reader's nodes say it: their files need not be opened.
+        self.content = str(node.metadata.get("content_hash") or "") or self._digest()
+
+    @cached_property
+    def input(self) -> MultimodalInput:
+        """What the encoder sees of it."""
+        return node_input(self.node, self._frames)
+
+    def _digest(self) -> str:
+        content = content_digest(self.input)
+        told = json.dumps([_own(self.node), self.node.get_content()], sort_keys=True, default=str)
+        return "" if content is None else f"{content};node={hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+def node_document(node: BaseNode, item: MultimodalInput, content: str = "") -> Document:
+    """Returns a node as a document of an index.
+
+    One of our reader's gets the key, and so the id, that ``ume-r1 index`` would give it; any other goes by
+    its node id, which the retriever gives back.
+
+    Args:
+        node: the node.
+        item: what was encoded of it.
+        content: digest of its content.
+    """
+    metadata: Mapping[str, Any] = node.metadata
+    key = str(metadata.get("key") or node.node_id)
+    kind = metadata.get("kind")
+    if kind not in _KINDS:
+        kind = "clip" if item.video is not None else "image" if item.images else "text"
+    own = _own(node)
+    if node.node_id != point_id(key):
+        own["node_id"] = node.node_id
+    span = metadata.get("span_s")
+    uri = str(metadata.get("uri") or next(_files(item), ""))
+    title = str(metadata.get("title") or metadata.get("file_name") or Path(uri).name)
+    text = node.get_content(metadata_mode=MetadataMode.NONE)
+    return Document(
+        key=key,
+        kind=_item_kind(kind),
+        input=item,
+        uri=uri,
+        title=title,
+        # Our reader gives a title where there is no text.
+        text="" if text == title else text,
+        page=metadata.get("page") if isinstance(metadata.get("page"), int) else None,
+        span_s=(float(span[0]), float(span[1]))
+        if isinstance(span, list | tuple) and len(span) == 2
+        else None,
+        thumbnail=_thumbnail(item),
+        metadata=own,
+        document=str(metadata.get("document") or node.ref_doc_id or ""),
+        content_hash=content,
+    )
+
+
+def _item_kind(kind: Any) -> ItemKind:
+    found: ItemKind = kind
+    return found
+
+
+def _files(item: MultimodalInput) -> Iterator[str]:
+    for source in (*item.images, item.video):
+        if isinstance(source, Path):
+            yield str(source)
+        elif isinstance(source, str) and source.startswith(("http://", "https://")):
+            yield source
+
+
+def _thumbnail(item: MultimodalInput) -> bytes | None:
+    """Returns a preview of a clip whose frames are here already; pictures are on disk."""
+    frames = item.video
+    if not isinstance(frames, tuple):
+        return None
+    from ume_r1_rag.describe import is_pil_image
+    from ume_r1_rag.media import thumbnail
+
+    middle: Any = frames[len(frames) // 2]
+    return thumbnail(middle) if is_pil_image(middle) else None
+
+
+def _own(node: BaseNode) -> dict[str, Any]:
+    """Returns the metadata that are not the index's own fields."""
+    return {name: value for name, value in node.metadata.items() if name not in _OURS}
+
+
+def _failed(todo: Sequence[_Entry], error: EncodeErrors) -> InputError:
+    at, first = error.failures[0]
+    more = f" (and {len(error.failures) - 1} more of the batch)" if error.failures[1:] else ""
+    return InputError(f"node {todo[at].node.node_id}: {first}{more}")

@@ -1,0 +1,124 @@
+"""The example: a folder, a question, an answer read from the pages that were found, and from those alone."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from llama_index.llms.openai_like import OpenAILike
+from page_answerer import NOTHING, PageAnswerer, read_page
+
+from llama_index.embeddings.ume_r1 import UmeR1Embedding
+from ume_r1_bench.world import make_world
+from ume_r1_bench.world.codec import encode_pdf
+from ume_r1_bench.world.page import Chart, Page
+from ume_r1_bench.world.sheet import draw_page
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "llama_index_rag.py"
+QUESTION = "What is the mass of the harbor survey?"
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("llama_index_rag", EXAMPLE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("UME_R1_PAGE_IMAGES", str(tmp_path / "pages"))
+    make_world(tmp_path, split="demo", progress=False)
+    kept = {"harbor-survey.pdf", "orchard-notice.pdf", "shapes-01.png", "clip-01.mp4"}
+    for file in (tmp_path / "files").iterdir():
+        if file.name not in kept:
+            file.unlink()
+    return tmp_path / "files"
+
+
+@pytest.fixture
+def answerer():
+    with PageAnswerer() as answerer:
+        yield answerer
+
+
+@pytest.fixture
+def llm(answerer):
+    return OpenAILike(
+        model="reader",
+        api_base=answerer.base_url,
+        api_key="none",
+        is_chat_model=True,
+        context_window=32_768,
+        max_retries=0,
+    )
+
+
+def survey(mass):
+    lines = (("mass", mass), ("unit", "Y6C"), ("load", "H3P"))
+    return Page("harbor survey", lines, Chart((("n", 3), ("s", 5), ("e", 2), ("w", 1))))
+
+
+def test_a_question_is_answered_from_the_page_that_says_it(
+    example, folder, answerer, llm, nano_encoder, tmp_path
+):
+    embedding = UmeR1Embedding(encoder=nano_encoder)
+    assert example.ingest(folder, tmp_path / "ix", embedding) == 5
+    engine = example.make_engine(tmp_path / "ix", embedding, llm)
+    response = engine.query(QUESTION)
+    assert str(response) == "R5M (harbor-survey.pdf, page 1)"
+    (shown,) = answerer.seen
+    assert len(shown) == 5  # pages, the picture and the clip's middle frame
+    assert any(lines[0] == "harbor survey" for _, lines in shown)
+    cited = example.sources(response)
+    assert any(line.startswith("harbor-survey.pdf, page 1 (") for line in cited)
+    assert any(line.startswith("clip-01.mp4, 0 to ") for line in cited)
+    engine.retriever.close()
+
+
+def test_other_pages_give_another_answer(example, folder, answerer, llm, nano_encoder, tmp_path):
+    embedding = UmeR1Embedding(encoder=nano_encoder)
+    example.ingest(folder, tmp_path / "ix", embedding)
+    others = example.make_engine(tmp_path / "ix", embedding, llm, filters={"title": "orchard-notice.pdf"})
+    assert str(others.query(QUESTION)) == NOTHING
+    assert len(answerer.seen[-1]) == 2
+    others.retriever.close()
+
+    # The same name, another page: what is answered is what stands on it.
+    (folder / "harbor-survey.pdf").write_bytes(encode_pdf([draw_page(survey("K4T"))]))
+    stale = example.make_engine(tmp_path / "ix", embedding, llm)
+    stale.query(QUESTION)
+    (folder / "harbor-survey.pdf").write_bytes(encode_pdf([draw_page(survey("B2B"))]))
+    stale.retriever.close()
+    example.ingest(folder, tmp_path / "ix", embedding)
+    fresh = example.make_engine(tmp_path / "ix", embedding, llm)
+    assert str(fresh.query(QUESTION)) == "B2B (harbor-survey.pdf, page 1)"
+    fresh.retriever.close()
+
+
+async def test_the_engine_answers_on_a_loop(example, folder, llm, nano_encoder, tmp_path):
+    embedding = UmeR1Embedding(encoder=nano_encoder)
+    example.ingest(folder, tmp_path / "ix", embedding)
+    engine = example.make_engine(tmp_path / "ix", embedding, llm, filters={"kind": "page"})
+    assert str(await engine.aquery(QUESTION)) == "R5M (harbor-survey.pdf, page 1)"
+    engine.retriever.close()
+
+
+def test_its_command_line(example, folder, answerer, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UME_R1_MODEL", "nano")
+    monkeypatch.setenv("LLM_BASE_URL", answerer.base_url)
+    monkeypatch.setenv("LLM_MODEL", "reader")
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 broken")
+    example.main([str(folder), QUESTION])
+    said = capsys.readouterr()
+    assert said.out.startswith("5 pages, pictures and clips\nR5M (harbor-survey.pdf, page 1)\n")
+    assert "left out: " in said.err
+
+
+def test_the_answerer_reads_pixels_and_nothing_else():
+    page = survey("K4T")
+    assert read_page(draw_page(page)) == page.phrases
+    assert read_page(draw_page(survey("B2B")))[1] == "mass B2B"
+    assert sys.modules["page_answerer"].PageAnswerer().answer({"messages": []}) == NOTHING

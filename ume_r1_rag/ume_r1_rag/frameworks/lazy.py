@@ -1,0 +1,164 @@
+"""LazyEncoder: an encoder that is made when something is first to be encoded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ume_r1_rag.checkpoints import ST_PREFIX
+from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.template import Preset, load_preset
+from ume_r1_rag.types import Encoder, Think
+
+if TYPE_CHECKING:
+    from ume_r1_rag.media.fetch import Fetcher
+    from ume_r1_rag.media.limits import MediaLimits
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOptions:
+    """How an encoder is to be made; what is None is left to it. See ``UmeR1Encoder``.
+
+    Attributes:
+        model: the model; default ``UME_R1_MODEL``, else UME-R1-2B; with ``base_url`` the server's.
+        backend: what runs it.
+        device: where.
+        dtype: in which precision.
+        preset: the protocol.
+        think: think budget of gen.
+        max_new_tokens: cap on one generation.
+        revision: hub revision.
+        fetcher: how URLs are had.
+        media_limits: which pictures and videos are refused.
+        vllm: how vLLM is to run.
+        base_url: address of a server that encodes.
+        api_key: its key; never shown.
+        cache: file of a ``CachedEncoder``, or None for no cache.
+        tenant: whose entries of the cache these are.
+    """
+
+    model: str | None = None
+    backend: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    preset: str | Preset | None = None
+    think: Think | None = None
+    max_new_tokens: int | None = None
+    revision: str | None = None
+    fetcher: Fetcher | None = None
+    media_limits: MediaLimits | None = None
+    vllm: Mapping[str, Any] | None = None
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    cache: str | Path | None = None
+    tenant: str | None = None
+
+    def make(self) -> Encoder:
+        """Returns the encoder, which takes as long as loading a model does.
+
+        Raises:
+            ConfigError: an option cannot work, or means nothing to a model of this kind.
+            CheckpointError: the model is absent or unusable.
+            ServerUnavailable: the server cannot be reached.
+        """
+        encoder = self._bare()
+        if self.cache is None:
+            return encoder
+        from ume_r1_rag.cache import CachedEncoder
+
+        return CachedEncoder(encoder, self.cache, self.tenant)
+
+    def _bare(self) -> Encoder:
+        given = {
+            name: getattr(self, name)
+            for name in (*_RUNNING, "base_url", "api_key")
+            if getattr(self, name) is not None
+        }
+        model = self.model or (None if self.base_url else os.environ.get("UME_R1_MODEL"))
+        if model is None or not model.startswith(ST_PREFIX) or self.base_url:
+            from ume_r1_rag.encoder import UmeR1Encoder
+
+            # A server's encoder comes out of the same call; both fulfil the protocol.
+            return UmeR1Encoder(model, **given)
+        foreign = sorted(given.keys() - {"device", "revision"})
+        if foreign:
+            raise ConfigError(f"{', '.join(foreign)} means nothing to {model}: leave it out")
+        from ume_r1_rag.encoder import SentenceTransformerEncoder
+
+        return SentenceTransformerEncoder(model, **given)
+
+
+_RUNNING = (
+    *("backend", "device", "dtype", "preset", "think", "max_new_tokens", "revision"),
+    *("fetcher", "media_limits", "vllm"),
+)
+
+
+def options_for(fingerprint: Mapping[str, Any], options: EncoderOptions) -> EncoderOptions:
+    """Returns the options of an encoder by which a collection can be asked.
+
+    Model, preset and think budget are those given, else the collection's.
+
+    Args:
+        fingerprint: the collection's.
+        options: what a caller says.
+
+    Raises:
+        ConfigError: the collection does not say where its model is to be had.
+    """
+    think = fingerprint.get("think") if options.think is None else options.think
+    if options.base_url is not None:
+        return replace(options, think=think)
+    stored = fingerprint.get("model")
+    named = str(stored) if stored and stored != "local" else None
+    model = options.model or named or os.environ.get("UME_R1_MODEL")
+    if not model:
+        raise ConfigError(
+            "the collection was written with a model from a folder, and a collection does not keep the "
+            "folder's name: say which model, or set UME_R1_MODEL"
+        )
+    if model.startswith(ST_PREFIX):
+        return replace(options, model=model)
+    preset: str | Preset | None = options.preset
+    if preset is None and "preset" in fingerprint:
+        preset = load_preset(fingerprint["preset"])
+    revision = options.revision
+    if revision is None and model == named:
+        revision = fingerprint.get("revision")
+    return replace(options, model=model, preset=preset, think=think, revision=revision)
+
+
+class LazyEncoder:
+    """An encoder, made once, by whichever thread or loop first needs it.
+
+    Attributes:
+        given: whether the encoder was made by somebody else, whose it is to close.
+    """
+
+    def __init__(self, options: EncoderOptions, encoder: Encoder | None = None) -> None:
+        """Keeps what is known; nothing is loaded."""
+        self._options, self._encoder = options, encoder
+        self._lock = threading.Lock()
+        self.given = encoder is not None
+
+    @property
+    def made(self) -> Encoder | None:
+        """The encoder if it is there."""
+        return self._encoder
+
+    def get(self) -> Encoder:
+        """Returns the encoder; see :meth:`EncoderOptions.make` for what it raises."""
+        with self._lock:
+            if self._encoder is None:
+                self._encoder = self._options.make()
+            return self._encoder
+
+    async def aget(self) -> Encoder:
+        """:meth:`get` without blocking the event loop while the model is loaded."""
+        made = self._encoder
+        return made if made is not None else await asyncio.to_thread(self.get)
