@@ -20,6 +20,7 @@ from ume_r1_rag.backends.choice import BackendName
 from ume_r1_rag.checkpoints import DEFAULT_MODEL
 from ume_r1_rag.describe import describe_url
 from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.frameworks.vectors import CostWarning
 from ume_r1_rag.types import Embedding, Encoder, Mode, MultimodalInput, Space, Think, check_think
 
 Role = Literal["query", "document"]
@@ -331,7 +332,7 @@ class UmeR1Embeddings(BaseModel, Embeddings):
             f"input{'s' if count > 1 else ''} ({seconds / count:.2f} s each), with {written:.0f} tokens "
             f'written one by one after a prompt of {prompt:.0f}. mode="disc" costs the prompt alone; '
             'think="none" or a number of tokens bounds the writing.',
-            UserWarning,
+            CostWarning,
             stacklevel=4,
         )
 
