@@ -97,7 +97,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
         self.tenant = tenant if index is None else index.tenant
         self._given, self._opening = index, threading.Lock()
         self._ready: QdrantIndex | None = None
-        self._place = {"client": client, "path": path, "url": url, "api_key": api_key}
+        self._place: dict[str, Any] = {"client": client, "path": path, "url": url, "api_key": api_key}
         super().__init__(
             client=client,  # type: ignore[arg-type]  # had from the index, see `client`
             collection_name=collection_name if index is None else index.collection,
@@ -212,7 +212,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
             added += [one.key for one in batch]
         return added
 
-    async def aadd_texts(  # type: ignore[override]
+    async def aadd_texts(
         self,
         texts: Iterable[str],
         metadatas: list[dict[str, Any]] | None = None,
@@ -275,7 +275,9 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
         """``add_videos`` without blocking the event loop."""
         return await self._aadd_visuals("clip", uris, metadatas, ids, batch_size)
 
-    def delete(self, ids: list[str | int] | None = None, **kwargs: Any) -> bool | None:
+    def delete(  # type: ignore[override]
+        self, ids: list[str | int] | None = None, **kwargs: Any
+    ) -> bool | None:
         """Deletes documents, of this tenant alone; unknown ids are no error.
 
         Args:
@@ -308,7 +310,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
             self._ours.embed_query(query), k, filter, **_plain(options)
         )
 
-    async def asimilarity_search_with_score(  # type: ignore[override]
+    async def asimilarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter = None, **options: Any
     ) -> list[tuple[Document, float]]:
         """``similarity_search_with_score`` without blocking the event loop."""
