@@ -30,6 +30,19 @@ def loaded():
     embeddings.close()
 
 
+@pytest.mark.parametrize(
+    ("suite", "tests"),
+    [
+        (EmbeddingsUnitTests, 3),
+        (EmbeddingsIntegrationTests, 5),
+        (RetrieversIntegrationTests, 5),
+        (VectorStoreIntegrationTests, 25),
+    ],
+)
+def test_the_suites_are_as_large_as_they_were(suite, tests):
+    assert len([name for name in dir(suite) if name.startswith("test_")]) == tests
+
+
 class TestEmbeddingsUnit(EmbeddingsUnitTests):
     @property
     def embeddings_class(self):
