@@ -67,6 +67,7 @@ def test_without_arguments_it_is_the_default_model_and_loads_nothing(monkeypatch
         ({"mode": "both"}, "mode"),
         ({"weights": (0, 0)}, "weights="),
         ({"num_workers": 0}, "concurrency=0"),
+        ({"think": 0}, "think=0"),
         ({"embed_batch_size": 0}, "embed_batch_size"),
     ],
 )
@@ -109,7 +110,7 @@ def test_a_query_may_have_an_instruction(recording, nano_encoder):
     assert found == pytest.approx(wanted.tolist(), abs=1e-5)
 
 
-def test_a_picture_comes_in_every_shape_that_llama_index_has(embedding, shapes):
+def test_trap_a_picture_comes_in_many_shapes_and_as_a_stream_that_was_read(embedding, shapes):
     data = (shapes / "red.png").read_bytes()
     read = BytesIO(data)
     read.seek(10)  # somebody looked into it
@@ -211,7 +212,7 @@ def test_it_survives_serialisation_without_its_secret():
     assert UmeR1Embedding.from_json(made.to_json()).think == 32
 
 
-def test_it_is_pickled_by_its_fields_and_loads_again(shapes):
+def test_trap_pickling_drops_what_it_cannot_carry(shapes):
     made = UmeR1Embedding("nano", dtype="float32", device="cpu")
     before = made.get_query_embedding("red")
     data = pickle.dumps(made)
@@ -219,6 +220,8 @@ def test_it_is_pickled_by_its_fields_and_loads_again(shapes):
     again = pickle.loads(data)
     assert again._lazy.made is None
     assert again.get_query_embedding("red") == pytest.approx(before, abs=1e-5)
+    again.close()
+    assert again._lazy.made is None
     assert copy.deepcopy(made).encoder is made.encoder
 
 
@@ -258,7 +261,9 @@ def test_our_cache_keeps_queries_and_documents_apart(tmp_path):
     assert made.get_text_embedding("rent") != pytest.approx(query, abs=1e-3)
     assert made.get_query_embedding("rent") == query
     assert made.encoder.info().hits == 1
-    made.encoder.close()
+    made.close()
+    assert made.get_query_embedding("rent") == query  # open again, and still there
+    made.close()
 
 
 class Events(BaseEventHandler):
@@ -277,7 +282,7 @@ def events():
     get_dispatcher().event_handlers.remove(handler)
 
 
-async def test_handlers_are_told_of_pictures_clips_and_nodes(embedding, shapes, events):
+async def test_trap_handlers_are_not_told_of_pictures_and_choke_on_streams(embedding, shapes, events):
     counter = TokenCountingHandler(tokenizer=str.split)  # takes every chunk for a text
     embedding.callback_manager = CallbackManager([counter])
     embedding.get_image_embedding(BytesIO((shapes / "red.png").read_bytes()))
@@ -293,7 +298,7 @@ async def test_handlers_are_told_of_pictures_clips_and_nodes(embedding, shapes, 
     assert all(event.model_dict["mode"] == "disc" for event in events if hasattr(event, "model_dict"))
 
 
-def test_a_rate_limiter_holds_for_pictures_too(embedding, shapes):
+def test_trap_a_rate_limiter_does_not_hold_for_pictures(embedding, shapes):
     class Limiter:
         taken = 0
 

@@ -25,7 +25,7 @@ import llama_index.retrievers.ume_r1 as package
 from llama_index.embeddings.ume_r1 import UmeR1Embedding
 from llama_index.readers.ume_r1 import UmeR1Reader
 from llama_index.retrievers.ume_r1 import UmeR1IndexWriter, UmeR1QueryBundle, UmeR1Retriever, qdrant_filter
-from ume_r1_rag.errors import ConfigError, IndexAbsent, InputError
+from ume_r1_rag.errors import BackendError, ConfigError, IndexAbsent, InputError
 from ume_r1_rag.index import QdrantIndex, to_filter
 from ume_r1_rag.ingest import ingest
 
@@ -123,7 +123,9 @@ def test_several_texts_are_their_mean_as_in_llama_index(make, encoder):
     parts = [encoder.encode_query(text).disc for text in ("red note", "blue note")]
     mean = np.mean(parts, axis=0)
     assert found.query_embedding.disc == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
-    fused = make().search(QueryBundle("harbors", custom_embedding_strs=["red note", "blue note"]))
+    fused = make(kind="page", think=8).search(
+        QueryBundle("harbors", custom_embedding_strs=["red note", "blue note"])
+    )
     assert fused.spaces == ("disc", "gen", "text")
 
 
@@ -176,7 +178,10 @@ def test_the_index_says_which_model_asks_it(nano_encoder, tmp_path):
         UmeR1IndexWriter(index, nano_encoder, mode="disc")([TextNode(text="a note")])
     with UmeR1Retriever(tmp_path / "ix", mode="disc") as retriever:
         assert retriever.retrieve("a note")[0].score == pytest.approx(1.0, abs=1e-2)
-        assert retriever._retriever().encoder.model == "nano"
+        encoder = retriever._retriever().encoder
+        assert encoder.model == "nano"
+    with pytest.raises(BackendError, match="closed"):
+        encoder.encode("x")
 
 
 async def test_tenants_see_their_own(encoder, tmp_path):

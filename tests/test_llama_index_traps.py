@@ -6,6 +6,7 @@ Each test first shows the trap where it still is, so that a release that closes 
 import asyncio
 import json
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from llama_index.readers.ume_r1 import UmeR1Reader
 from llama_index.retrievers.ume_r1 import UmeR1IndexWriter, UmeR1QueryBundle, UmeR1Retriever
 from ume_r1_rag.errors import ConfigError, InputError
 from ume_r1_rag.index import QdrantIndex
+from ume_r1_rag.media.fetch import Fetcher
 
 
 @pytest.fixture
@@ -291,6 +293,36 @@ def test_trap_a_picture_given_as_data_of_a_resource_is_lost(embedding, shapes):
     assert lost.image is None
     with pytest.raises(InputError, match="an ImageNode without a picture"):
         embedding([lost])
+
+
+def test_trap_any_url_in_a_node_is_fetched(embedding, shapes):
+    class Neighbour(BaseHTTPRequestHandler):
+        asked = 0
+
+        def do_GET(self):
+            type(self).asked += 1
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write((shapes / "red.png").read_bytes())
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Neighbour)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    node = ImageNode(image_url=f"http://127.0.0.1:{server.server_port}/a.png")
+    node.resolve_image()
+    assert Neighbour.asked == 1  # this machine's own network was asked
+    with pytest.raises(InputError, match="fetching is off"):
+        embedding([node])
+    open_to_the_world = UmeR1Embedding("nano", device="cpu", fetcher=Fetcher(enabled=True))
+    with pytest.raises(InputError, match="not a public address"):
+        open_to_the_world([node])
+    trusting = UmeR1Embedding("nano", device="cpu", fetcher=Fetcher(enabled=True, allow_private=True))
+    assert len(trusting([node])[0].embedding) == trusting.dimension
+    assert Neighbour.asked == 2
+    server.shutdown()
+    server.server_close()
 
 
 def test_trap_documents_lose_their_picture_in_a_store(shapes, tmp_path):

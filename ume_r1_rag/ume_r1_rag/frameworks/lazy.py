@@ -158,6 +158,18 @@ class LazyEncoder:
                 self._encoder = self._options.make()
             return self._encoder
 
+    def close(self) -> None:
+        """Frees an encoder that was made here, and its cache; asked for again, it is made anew."""
+        with self._lock:
+            made = None if self.given else self._encoder
+            if made is None:
+                return
+            self._encoder = None
+            for one in (made, getattr(made, "encoder", None)):
+                close = getattr(one, "close", None)
+                if close is not None:
+                    close()
+
     async def aget(self) -> Encoder:
         """:meth:`get` without blocking the event loop while the model is loaded."""
         made = self._encoder

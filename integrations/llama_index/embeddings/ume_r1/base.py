@@ -16,7 +16,7 @@ from ume_r1_rag.frameworks import EncoderOptions, LazyEncoder, OneVector
 from ume_r1_rag.media.fetch import Fetcher
 from ume_r1_rag.media.limits import MediaLimits
 from ume_r1_rag.packed import WEIGHTS
-from ume_r1_rag.types import Encoder
+from ume_r1_rag.types import Encoder, check_think
 
 _CHANGEABLE = frozenset({"callback_manager", "rate_limiter", "embed_batch_size"})
 _UNPICKLED = frozenset({"callback_manager", "rate_limiter", "embeddings_cache"})
@@ -119,6 +119,8 @@ class UmeR1Embedding(Embeds):
         elif options.get("base_url") is not None:
             options["model_name"] = ""
         super().__init__(**options)
+        if self.think is not None:
+            check_think(self.think)
         if encoder is not None:
             foreign = sorted(name for name in _MAKING if getattr(self, name) is not None)
             if foreign:
@@ -150,6 +152,10 @@ class UmeR1Embedding(Embeds):
     def dimension(self) -> int:
         """The length of every vector; of packed ones twice the model's. Makes the encoder."""
         return self._maker.dimension
+
+    def close(self) -> None:
+        """Frees a model that was loaded here and closes its cache; used again, it is loaded again."""
+        self._lazy.close()
 
     def to_payload(self) -> dict[str, Any]:
         """What is told to tracing: how vectors are made, and no secret."""

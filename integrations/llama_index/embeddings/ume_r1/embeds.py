@@ -17,6 +17,7 @@ from llama_index.embeddings.ume_r1.node_input import node_input
 from llama_index.embeddings.ume_r1.observed import aobserved, observed
 from ume_r1_rag.describe import describe, shorten
 from ume_r1_rag.errors import EncodeErrors, InputError
+from ume_r1_rag.frameworks.vectors import CONCURRENCY
 from ume_r1_rag.inputs import to_input
 from ume_r1_rag.template import INSTRUCTIONS
 from ume_r1_rag.types import Embedding as UmeEmbedding
@@ -162,12 +163,15 @@ class Embeds(MultiModalEmbedding):
     @dispatcher.span
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
         """:meth:`__call__` without blocking the event loop."""
+        # One batch more than is encoded at a time: the decoded clips of a whole corpus would fill the memory.
+        turns = asyncio.Semaphore((self.num_workers or CONCURRENCY) + 1)
 
         async def one(batch: Sequence[BaseNode]) -> list[_Done]:
-            encoder = await self._lazy.aget()
-            work = await asyncio.to_thread(_Nodes, batch, encoder.max_video_frames)
-            vectors = await aobserved(self, work.chunks, lambda: self._anode_vectors(work))
-            return list(zip(batch, vectors, work.found, strict=True))
+            async with turns:
+                encoder = await self._lazy.aget()
+                work = await asyncio.to_thread(_Nodes, batch, encoder.max_video_frames)
+                vectors = await aobserved(self, work.chunks, lambda: self._anode_vectors(work))
+                return list(zip(batch, vectors, work.found, strict=True))
 
         try:
             async with asyncio.TaskGroup() as group:

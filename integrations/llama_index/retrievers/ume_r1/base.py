@@ -105,6 +105,7 @@ class UmeR1Retriever(BaseRetriever):
         self._pages = page_images if isinstance(page_images, PageImages) else PageImages(page_images)
         self._lock = threading.Lock()
         self._opened: Retriever | None = None
+        self._own: LazyEncoder | None = None
         _request(k, mode, self._options)  # refuses what cannot work now and not at the first question
 
     @property
@@ -137,9 +138,8 @@ class UmeR1Retriever(BaseRetriever):
         asked = self._asked(retriever, bundle, options)
         embedding = asked.embedding
         if asked.several:
-            embedding = _mean(
-                cast("Encoder", retriever.encoder).encode_query(asked.several, asked.encode_mode)
-            )
+            encoder = cast("Encoder", retriever.encoder)
+            embedding = _mean(encoder.encode_query(asked.several, asked.encode_mode, **asked.encoding))
         return retriever.search(embedding or asked.one, **asked.options)
 
     async def asearch(self, query: str | QueryBundle, **options: Any) -> SearchResult:
@@ -150,15 +150,18 @@ class UmeR1Retriever(BaseRetriever):
         embedding = asked.embedding
         if asked.several:
             encoder = cast("Encoder", retriever.encoder)
-            embedding = _mean(await encoder.aencode_query(asked.several, asked.encode_mode))
+            found = await encoder.aencode_query(asked.several, asked.encode_mode, **asked.encoding)
+            embedding = _mean(found)
         return await retriever.asearch(embedding or asked.one, **asked.options)
 
     def close(self) -> None:
-        """Closes an index that was opened here; one that was given stays open."""
+        """Closes an index and frees a model that were opened here; what was given stays open."""
         with self._lock:
             if self._opened is not None and self._opened.index is not self._given:
                 self._opened.index.close()
-            self._opened = None
+            if self._own is not None:
+                self._own.close()
+            self._opened = self._own = None
 
     def __enter__(self) -> Self:
         """Returns itself."""
@@ -207,7 +210,8 @@ class UmeR1Retriever(BaseRetriever):
         if isinstance(model, UmeR1Embedding):
             return model.encoder
         if model is None or isinstance(model, str):
-            return LazyEncoder(options_for(index.fingerprint, EncoderOptions(model=model))).get()
+            self._own = LazyEncoder(options_for(index.fingerprint, EncoderOptions(model=model)))
+            return self._own.get()
         return model
 
     def _asked(self, retriever: Retriever, bundle: QueryBundle, options: dict[str, Any]) -> _Asked:
@@ -241,15 +245,15 @@ class _Asked:
     ) -> None:
         self.one, self.several, self.embedding, self.options = one, several, embedding, options
         self.encode_mode: Mode = "disc"
+        self.encoding: dict[str, Any] = {}
         if several and encoder is not None:
             # They are encoded before the search, which cannot be asked afterwards what it would need.
             wanted = options["mode"]
             spaces = options.get("spaces") or (("disc", "gen") if gen else ("disc",))
             if "gen" in encoder.spaces and (wanted == "gen" or (wanted == "fused" and "gen" in spaces)):
                 self.encode_mode = "both" if "disc" in encoder.spaces else "gen"
-            for name in ("kind", "think"):
-                if options.get(name) is not None:
-                    raise ConfigError(f"{name}= does not go with custom_embedding_strs: leave it out")
+            given = {name: options.pop(name, None) for name in ("kind", "think")}
+            self.encoding = {name: value for name, value in given.items() if value is not None}
 
 
 def _mean(embeddings: Sequence[Embedding]) -> Embedding:
