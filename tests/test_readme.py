@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from ume_r1_bench.world import make_world
 from ume_r1_rag.cli.app import app
+from ume_r1_rag.index import QdrantIndex
+from ume_r1_rag.ingest import ingest
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -100,6 +102,26 @@ def test_the_lines_for_llama_index_run_as_they_stand(tmp_path, monkeypatch, caps
     assert names["embedding"].mode == "disc"
     section = README.partition("## In LlamaIndex")[2].partition("\n## ")[0]
     assert len(section.strip().splitlines()) <= 15
+
+
+def test_the_langchain_lines_run_as_they_stand(tmp_path, monkeypatch, capsys, nano_encoder):
+    (block,) = (block for block in blocks("python") if "langchain_ume_r1" in block)
+    assert README.partition("## In LangChain")[2].partition("\n## ")[0].strip().count("\n") < 15
+    make_world(tmp_path / "demo", split="demo", progress=False)
+    files = tmp_path / "demo" / "files"
+    with QdrantIndex(tmp_path / "my-index", fingerprint=nano_encoder.fingerprint) as index:
+        ingest(nano_encoder, index, [files / "shapes-01.png", files / "shapes-05.png", files / "clip-01.mp4"])
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(block, "README.md", "exec"), names)
+
+    assert capsys.readouterr().out.rstrip().endswith(" note")
+    found = names["pages"]
+    assert {document.metadata["title"] for document in found} == {"shapes-01.png", "shapes-05.png"}
+    assert [part["type"] for part in names["message"]] == ["text", "image"] * 2
+    names["retriever"].close()
+    names["store"].close()
+    names["embeddings"].close()
 
 
 def test_the_readme_shows_the_commands_of_every_day():

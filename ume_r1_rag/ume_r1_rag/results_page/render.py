@@ -101,15 +101,22 @@ class Section:
         return next((rank for rank, hit in enumerate(self.hits, start=1) if hit.key in right), None)
 
 
-def render_results(sections: Iterable[Section], title: str = "Search results", subtitle: str = "") -> str:
+def render_results(
+    sections: Iterable[Section],
+    title: str = "Search results",
+    subtitle: str = "",
+    open_reasoning: bool = False,
+) -> str:
     """Returns an HTML page, complete in itself, of some searches.
 
     Args:
         sections: the searches, in the order of the page.
         title: the page's heading.
         subtitle: a line below it, e.g. the model and the collection.
+        open_reasoning: whether reasonings are shown at once, and not when they are clicked.
     """
     shown = list(sections)
+    details = "<details open>" if open_reasoning else "<details>"
     style = _asset("page.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return Template(_asset("page.html")).substitute(
@@ -119,7 +126,7 @@ def render_results(sections: Iterable[Section], title: str = "Search results", s
         subtitle=f'<p class="subtitle">{_text(subtitle)}</p>' if subtitle else "",
         legend=_legend(shown),
         overview=_overview(shown),
-        sections="\n".join(_section(number, one) for number, one in enumerate(shown, start=1)),
+        sections="\n".join(_section(number, one, details) for number, one in enumerate(shown, start=1)),
     )
 
 
@@ -166,7 +173,7 @@ def _verdict(section: Section) -> str:
     return f'<span class="badge {kind}">right at rank {section.rank}{below}</span>'
 
 
-def _section(number: int, section: Section) -> str:
+def _section(number: int, section: Section, details: str) -> str:
     ways = [section.mode, section.fusion or ""]
     facts = [_text(" · ".join(way for way in ways if way))] if any(ways) else []
     if section.seconds is not None:
@@ -177,19 +184,19 @@ def _section(number: int, section: Section) -> str:
     if section.summary:
         read = f'<p class="read"><b>Read as</b> <bdi>{_text(section.summary)}</bdi></p>'
     cards = "\n".join(
-        _card(rank, hit, section) for rank, hit in enumerate(section.hits[: section.most], start=1)
+        _card(rank, hit, section, details) for rank, hit in enumerate(section.hits[: section.most], start=1)
     )
     return f"""<section class="query" id="query-{number}">
 <div class="asked">{picture}<div>
 <div class="meta"><span>Query {number}</span>{meta}</div>
 <h2><bdi>{_text(section.text)}</bdi></h2>
-{read}{_reasoning(section.reasoning, "How the query was reasoned about")}
+{read}{_reasoning(section.reasoning, "How the query was reasoned about", details)}
 </div></div>
 {f'<ol class="cards">{cards}</ol>' if cards else '<p class="empty">Nothing was found.</p>'}
 </section>"""
 
 
-def _card(rank: int, hit: Hit, section: Section) -> str:
+def _card(rank: int, hit: Hit, section: Section, details: str) -> str:
     stored = hit.payload
     title = hit.title or hit.key
     right = section.gold is not None and hit.key in section.gold
@@ -216,7 +223,7 @@ def _card(rank: int, hit: Hit, section: Section) -> str:
 {f'<p class="summary"><bdi>{_text(hit.summary)}</bdi></p>' if hit.summary else ""}
 {f'<p class="snippet"><bdi>{snippet}</bdi></p>' if snippet else ""}
 {f'<p class="issue">Generation flagged: {_text(issue)}</p>' if issue else ""}
-{_reasoning(hit.reasoning, "Reasoning")}
+{_reasoning(hit.reasoning, "Reasoning", details)}
 </div></li>"""
 
 
@@ -271,11 +278,11 @@ def _bar(kind: str, label: str, value: float, share: float, digits: int) -> str:
     )
 
 
-def _reasoning(text: Any, label: str) -> str:
+def _reasoning(text: Any, label: str, details: str) -> str:
     if not text or not str(text).strip():
         return ""
     shown = f'<div class="reasoning"><bdi>{_text(str(text).strip())}</bdi></div>'
-    return f"<details><summary>{label}</summary>{shown}</details>"
+    return f"{details}<summary>{label}</summary>{shown}</details>"
 
 
 def _picture(encoded: bytes | None, alt: str) -> str:

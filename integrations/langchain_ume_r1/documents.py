@@ -1,0 +1,44 @@
+"""Documents: hits of the index as LangChain's documents."""
+
+from __future__ import annotations
+
+import mimetypes
+from typing import Any
+
+from langchain_core.documents import Document
+
+from ume_r1_rag.frameworks.hits import hit_metadata, hit_text
+from ume_r1_rag.types import Hit
+
+
+def to_document(hit: Hit) -> Document:
+    """Returns a hit as LangChain knows it: text for a model to read, and where it is from.
+
+    The text is a page's own or the text itself, else what the model summed up. Pictures are named, in
+    ``uri``, and never put into the text. All of it is untrusted.
+    """
+    told = {"score": hit.score, "scores": dict(hit.scores)}
+    return Document(id=hit.key, page_content=hit_text(hit), metadata={**metadata_of(hit), **told})
+
+
+def metadata_of(hit: Hit) -> dict[str, Any]:
+    """Returns a document's own metadata, and over it what the index knows of the document."""
+    known = hit_metadata(hit)
+    for of_a_search in ("score", "scores"):
+        del known[of_a_search]
+    if hit.uri:
+        known["source"] = hit.uri
+        known["mime_type"] = mime_type(hit.uri)
+    return known
+
+
+def own_metadata(hit: Hit) -> dict[str, Any]:
+    """Returns the metadata that a document was given, as it was given."""
+    # A point that a stock store wrote has it where those look for it.
+    own = hit.payload.get("ume_metadata" if "ume_key" in hit.payload else "metadata")
+    return dict(own) if isinstance(own, dict) else {}
+
+
+def mime_type(uri: str) -> str | None:
+    """Returns the MIME type that a file's name says, or None."""
+    return mimetypes.guess_type(uri.partition("?")[0] if "://" in uri else uri)[0]

@@ -1,0 +1,343 @@
+"""``UmeR1Embeddings``: LangChain's embeddings for texts, pictures, videos and mixes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from langchain_core.embeddings import Embeddings
+from langchain_core.utils import secret_from_env
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
+
+from langchain_ume_r1.content import content_input, text_inputs, visual_inputs
+from langchain_ume_r1.source import Source
+from ume_r1_rag.backends.choice import BackendName
+from ume_r1_rag.checkpoints import DEFAULT_MODEL
+from ume_r1_rag.describe import describe_url
+from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.frameworks.vectors import CostWarning
+from ume_r1_rag.types import Embedding, Encoder, Mode, MultimodalInput, Space, Think, check_think
+
+Role = Literal["query", "document"]
+
+_LOCAL = ("backend", "device", "dtype", "revision", "preset", "batch_size", "vllm")
+"""What a server decides for itself."""
+_REMOTE = ("timeout_s", "max_retries")
+
+
+class UmeR1Embeddings(BaseModel, Embeddings):
+    """Embeds texts, pictures, videos and mixes of them, here or on an ``ume-r1 serve``.
+
+    Nothing is loaded until something is embedded, and embeddings of one process that are asked for with the
+    same options share one model. All vectors of an instance are of one space: its ``mode``'s. They have unit
+    length. Async methods do not block the event loop; what is asked at the same time shares batches.
+
+    Example:
+        >>> embeddings = UmeR1Embeddings(model="nano")
+        >>> len(embeddings.embed_query("a red circle"))
+        128
+
+    Attributes:
+        model: ``"nano"``, a directory, a hub id or ``st:…``; default ``UME_R1_MODEL``, else UME-R1-2B; with
+            ``base_url`` the model that must be served, by default whichever is.
+        backend: ``"transformers"`` (which is what ``"auto"`` takes) or ``"vllm"``.
+        device: e.g. ``"cuda:1"``; default CUDA, then MPS, then CPU.
+        dtype: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
+        revision: hub revision; default the pinned one.
+        preset: ``"serving"``, ``"paper"`` or ``"mteb"``.
+        mode: ``"disc"``, one prefill for an input, or ``"gen"``, for which the model writes a reasoning
+            first. The first use of gen warns with what it cost.
+        think: think budget of gen: ``"full"``, ``"none"`` or a number of tokens; default the encoder's.
+        kind: instruction preset for queries, e.g. ``"page"``; none by default.
+        batch_size: most inputs in one batch of the model.
+        max_concurrency: most async calls that are encoded at a time in one event loop; others wait. With
+            ``base_url``, requests at a time as well.
+        base_url: address of an ``ume-r1 serve``.
+        api_key: of that server; default ``UME_R1_API_KEY``.
+        timeout_s: most seconds for one input on that server; default 600.
+        max_retries: how often a request to it is sent again; default 6.
+        cache: file in which vectors are kept, for all roles and modes apart; see ``CachedEncoder``.
+        vllm: options of vLLM, with ``backend="vllm"``.
+    """
+
+    model_config = ConfigDict(
+        # The key would stand in the text of an error.
+        extra="forbid",
+        protected_namespaces=(),
+        hide_input_in_errors=True,
+        frozen=True,
+    )
+
+    model: str | None = None
+    backend: BackendName = "auto"
+    device: str | None = None
+    dtype: str = "auto"
+    revision: str | None = None
+    preset: str = "serving"
+    mode: Space = "disc"
+    think: Think | None = None
+    kind: str | None = None
+    batch_size: int = Field(32, ge=1)
+    max_concurrency: int = Field(32, ge=1)
+    base_url: str | None = None
+    api_key: SecretStr | None = Field(default_factory=secret_from_env("UME_R1_API_KEY", default=None))
+    timeout_s: float | None = Field(None, gt=0)
+    max_retries: int | None = Field(None, ge=0)
+    cache: Path | None = None
+    vllm: dict[str, Any] | None = None
+
+    _source: Source = PrivateAttr()
+
+    def __init__(self, **fields: Any) -> None:
+        """Notes the options; see the class for each.
+
+        Raises:
+            pydantic.ValidationError: an option is unknown or cannot work; a ``ValueError``.
+        """
+        if fields.get("model") is None and fields.get("base_url") is None:
+            fields["model"] = os.environ.get("UME_R1_MODEL") or DEFAULT_MODEL
+        super().__init__(**fields)
+
+    @classmethod
+    def from_encoder(cls, encoder: Encoder, **fields: Any) -> Self:
+        """Returns embeddings around an encoder that is loaded already and stays the caller's to close.
+
+        Args:
+            encoder: e.g. a ``UmeR1Encoder``, ``CachedEncoder`` or ``RemoteEncoder``.
+            **fields: ``mode``, ``think``, ``kind``, ``max_concurrency`` and ``cache``.
+
+        Raises:
+            ConfigError: another field is given: the encoder has decided it.
+        """
+        foreign = sorted(fields.keys() - {"mode", "think", "kind", "max_concurrency", "cache"})
+        if foreign:
+            raise ConfigError(f"{', '.join(foreign)}: the encoder has decided that, leave it out")
+        made = cls(model=str(encoder.fingerprint.get("model") or "local"), **fields)
+        made._source = Source({}, made.cache, made.max_concurrency, encoder)
+        return made
+
+    @field_validator("think", mode="before")
+    @classmethod
+    def _check_think(cls, value: Any) -> Any:
+        return None if value is None else check_think(value)
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, value: str | None) -> str | None:
+        if value is not None and "@" in value.partition("://")[2].partition("/")[0]:
+            raise ConfigError(
+                f"base_url={describe_url(value)!r} came with a user or password, which would be shown where "
+                "these embeddings are: pass the key as api_key="
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        given = self.model_fields_set
+        if self.base_url is not None:
+            foreign = [name for name in _LOCAL if name in given]
+            if foreign:
+                raise ConfigError(f"{', '.join(foreign)}: the server at base_url decides that, leave it out")
+        elif "api_key" in given and self.api_key is not None:
+            raise ConfigError("api_key= is for a server: give base_url= as well")
+        else:
+            foreign = [name for name in _REMOTE if name in given]
+            if foreign:
+                raise ConfigError(f"{', '.join(foreign)}: without base_url= nothing is asked over a network")
+        return self
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Makes what loads the encoder; loads nothing."""
+        options: dict[str, Any] = {"model": self.model}
+        if self.base_url is not None:
+            options |= {"base_url": self.base_url, "api_key": self.api_key}
+            options |= {name: getattr(self, name) for name in _REMOTE if getattr(self, name) is not None}
+            options["concurrency"] = self.max_concurrency
+        else:
+            # Those left alone are not passed on: another kind of model may not have them.
+            options |= {name: getattr(self, name) for name in _LOCAL if name in self.model_fields_set}
+        self._source = Source(options, self.cache, self.max_concurrency)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, loaded now if it was not."""
+        return self._source.get()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the encoder is loaded."""
+        return self._source.loaded
+
+    def in_mode(self, mode: Space) -> Self:
+        """Returns these embeddings in the other space, around the same model."""
+        return self if mode == self.mode else self.model_copy(update={"mode": mode})
+
+    def close(self) -> None:
+        """Gives the model back, which is freed once nobody else has it; the next call loads it anew."""
+        self._source.close()
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Returns a vector for each text, in order; a text is never taken for a path or URL.
+
+        Raises:
+            InputError: a text is empty.
+        """
+        return self._vectors(self.encode(text_inputs(texts), "document"))
+
+    def embed_query(self, text: str) -> list[float]:
+        """Returns the vector of a query, with the instruction of ``kind`` before it.
+
+        Raises:
+            InputError: it is empty.
+        """
+        return self._vectors(self.encode(text_inputs([text]), "query"))[0]
+
+    def embed_image(self, uris: Any) -> Any:
+        """Returns the vector of a picture, or a list of vectors for a list of pictures.
+
+        A picture's vector is the same whether it is stored or asked with.
+
+        Args:
+            uris: a path, URL, data URL, PIL image or encoded bytes, or a list of those.
+
+        Raises:
+            InputError: one cannot be read; of a list its position is named.
+        """
+        return self._embed_visual("image", uris)
+
+    def embed_images(self, uris: Sequence[Any]) -> list[list[float]]:
+        """Returns a vector for each picture, in order; see :meth:`embed_image`."""
+        found: list[list[float]] = self._embed_visual("image", _several("embed_images", uris))
+        return found
+
+    def embed_video(self, uris: Any) -> Any:
+        """Returns the vector of a video, or a list of them for a list of videos; see :meth:`embed_image`."""
+        return self._embed_visual("video", uris)
+
+    def embed_videos(self, uris: Sequence[Any]) -> list[list[float]]:
+        """Returns a vector for each video, in order; see :meth:`embed_image`."""
+        found: list[list[float]] = self._embed_visual("video", _several("embed_videos", uris))
+        return found
+
+    def embed_content(self, parts: Any, role: Role = "document") -> list[float]:
+        """Returns one vector of several parts together: texts, pictures and a video.
+
+        Args:
+            parts: content blocks as of a message, strings, or mappings like ``{"image": "q3.png"}``.
+            role: ``"query"`` puts the instruction of ``kind`` before the text.
+
+        Raises:
+            InputError: a part cannot be used.
+        """
+        return self._vectors(self.encode([content_input(parts)], role))[0]
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """``embed_documents`` without blocking the event loop."""
+        return self._vectors(await self.aencode(text_inputs(texts), "document"))
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """``embed_query`` without blocking the event loop."""
+        return self._vectors(await self.aencode(text_inputs([text]), "query"))[0]
+
+    async def aembed_image(self, uris: Any) -> Any:
+        """``embed_image`` without blocking the event loop."""
+        return await self._aembed_visual("image", uris)
+
+    async def aembed_images(self, uris: Sequence[Any]) -> list[list[float]]:
+        """``embed_images`` without blocking the event loop."""
+        found: list[list[float]] = await self._aembed_visual("image", _several("aembed_images", uris))
+        return found
+
+    async def aembed_video(self, uris: Any) -> Any:
+        """``embed_video`` without blocking the event loop."""
+        return await self._aembed_visual("video", uris)
+
+    async def aembed_videos(self, uris: Sequence[Any]) -> list[list[float]]:
+        """``embed_videos`` without blocking the event loop."""
+        found: list[list[float]] = await self._aembed_visual("video", _several("aembed_videos", uris))
+        return found
+
+    async def aembed_content(self, parts: Any, role: Role = "document") -> list[float]:
+        """``embed_content`` without blocking the event loop."""
+        item = await asyncio.to_thread(content_input, parts)
+        return self._vectors(await self.aencode([item], role))[0]
+
+    def encode(
+        self, items: Sequence[MultimodalInput], role: Role = "document", mode: Mode | None = None
+    ) -> list[Embedding]:
+        """Returns the full embeddings of some inputs, in order, with reasonings where there is gen.
+
+        Args:
+            items: the inputs.
+            role: ``"query"`` or ``"document"``.
+            mode: ``"both"`` for both vectors; default these embeddings' own.
+        """
+        if not items:
+            return []
+        encoder = self._source.get()
+        encode = encoder.encode_query if role == "query" else encoder.encode_document
+        began = time.perf_counter()
+        found: list[Embedding] = encode(list(items), mode or self.mode, **self._options(role))
+        self._tell_cost(found, time.perf_counter() - began)
+        return found
+
+    async def aencode(
+        self, items: Sequence[MultimodalInput], role: Role = "document", mode: Mode | None = None
+    ) -> list[Embedding]:
+        """:meth:`encode` without blocking the event loop."""
+        if not items:
+            return []
+        encoder = await asyncio.to_thread(self._source.get)
+        encode = encoder.aencode_query if role == "query" else encoder.aencode_document
+        async with self._source.turn():
+            began = time.perf_counter()
+            found: list[Embedding] = await encode(list(items), mode or self.mode, **self._options(role))
+        self._tell_cost(found, time.perf_counter() - began)
+        return found
+
+    def _embed_visual(self, kind: Literal["image", "video"], uris: Any) -> Any:
+        items, single = visual_inputs(kind, uris)
+        found = self._vectors(self.encode(items, "document"))
+        return found[0] if single else found
+
+    async def _aembed_visual(self, kind: Literal["image", "video"], uris: Any) -> Any:
+        # Looking at files is work, too.
+        items, single = await asyncio.to_thread(visual_inputs, kind, uris)
+        found = self._vectors(await self.aencode(items, "document"))
+        return found[0] if single else found
+
+    def _options(self, role: Role) -> dict[str, Any]:
+        """Returns what is said with a call; only what was asked for, as another model may not know it."""
+        options = {"think": self.think, "kind": self.kind if role == "query" else None}
+        return {name: value for name, value in options.items() if value is not None}
+
+    def _vectors(self, embeddings: Sequence[Embedding]) -> list[list[float]]:
+        return [one.vector(self.mode).tolist() for one in embeddings]
+
+    def _tell_cost(self, embeddings: Sequence[Embedding], seconds: float) -> None:
+        """Warns, once, of what gen costs, when first something was written for it."""
+        if self._source.warned or not any(one.tokens.completion for one in embeddings):
+            return
+        self._source.warned = True
+        count = len(embeddings)
+        written = sum(one.tokens.completion for one in embeddings) / count
+        prompt = sum(one.tokens.prompt for one in embeddings) / count
+        warnings.warn(
+            f"gen embeddings are reasoned: this first call took {seconds:.2f} s for {count} "
+            f"input{'s' if count > 1 else ''} ({seconds / count:.2f} s each), with {written:.0f} tokens "
+            f'written one by one after a prompt of {prompt:.0f}. mode="disc" costs the prompt alone; '
+            'think="none" or a number of tokens bounds the writing.',
+            CostWarning,
+            stacklevel=4,
+        )
+
+
+def _several(name: str, uris: Any) -> list[Any]:
+    if isinstance(uris, str | bytes | os.PathLike):
+        raise ConfigError(f"{name} takes a list: for one of them use {name.removesuffix('s')}")
+    return list(uris)

@@ -1,0 +1,244 @@
+"""``UmeR1Retriever``: LangChain's retriever over pages, pictures, clips and texts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from langchain_core.retrievers import BaseRetriever
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+
+from langchain_ume_r1.documents import to_document
+from langchain_ume_r1.embeddings import UmeR1Embeddings
+from ume_r1_rag.checkpoints import REVISIONS
+from ume_r1_rag.encoder.shared import Lease, share_encoder
+from ume_r1_rag.errors import ConfigError, InputError
+from ume_r1_rag.index import QdrantIndex
+from ume_r1_rag.inputs import to_input
+from ume_r1_rag.retriever import Retriever, SearchMode, SearchResult
+from ume_r1_rag.retriever.fusion import Fusion
+from ume_r1_rag.retriever.options import GroupBy
+from ume_r1_rag.template import PRESETS, load_preset
+from ume_r1_rag.types import Encoder, MultimodalInput, SearchSpace, Think
+from ume_r1_rag.unicode import unicode_text
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+    from langchain_core.documents import Document
+
+OPTIONS: Final = (
+    *("mode", "spaces", "fusion", "weights", "candidates", "group_by", "group_size"),
+    *("filter", "kind", "think"),
+)
+"""Fields that are passed on to the search; any of them may be given with a call, too."""
+VISUALS: Final = ("image", "video")
+
+
+class UmeR1Retriever(BaseRetriever):
+    """Retrieves documents by disc, gen, words or all of them fused, for a text, a picture, a video or a mix.
+
+    Every field of a search can be given with a call: ``invoke("…", k=3, image="photo.png")``. What a string
+    says is always text; pictures and videos come as ``image=`` and ``video=``, with ``""`` for a query
+    without words. The documents are described in ``langchain_ume_r1.documents.to_document``.
+
+    Example:
+        >>> retriever = UmeR1Retriever(path="my-index", k=4)
+        >>> retriever.invoke("a red cross at north")[0].metadata["uri"]
+        'shapes-01.png'
+
+    Attributes:
+        index: an open index; or say with ``path`` or ``url`` which is to be opened.
+        path: a folder of an index.
+        url: a Qdrant server; with neither, the one in ``QDRANT_URL``.
+        qdrant_api_key: of that server; with the server of ``QDRANT_URL``, ``QDRANT_API_KEY``.
+        collection: the collection's name.
+        tenant: whose documents are searched; of no tenant by default. With ``index`` it may only narrow one
+            that belongs to no tenant.
+        embeddings: what encodes queries; by default the model that the collection was written with.
+        k: at most so many documents; grouped, so many files.
+        mode: ``"fused"`` ranks by all that query and index have, and reasons about the query where there is
+            gen to compare with; ``"disc"``, ``"gen"`` or ``"text"`` (BM25) by that alone.
+        spaces: what ``"fused"`` fuses.
+        weights: of the fused spaces.
+        fusion: ``"convex"``, ``"rrf"`` or ``"dbsf"``.
+        candidates: how many of each space are looked at where several are.
+        group_by: ``"document"``: ``k`` files instead of ``k`` documents.
+        group_size: at most so many documents of each file.
+        filter: ``{field: value | [values]}`` or Qdrant's own; see ``ume_r1_rag.index.to_filter``.
+        kind: instruction preset for the query, e.g. ``"page"``.
+        think: think budget of the query.
+        image: picture, or list of pictures, that every query comes with.
+        video: video that every query comes with.
+    """
+
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True
+    )
+
+    index: QdrantIndex | None = Field(None, exclude=True, repr=False)
+    path: str | None = None
+    # It may hold a password.
+    url: str | None = Field(None, repr=False)
+    qdrant_api_key: SecretStr | None = None
+    collection: str = "ume_r1"
+    tenant: str | None = None
+    embeddings: UmeR1Embeddings | None = None
+    k: int = Field(4, ge=1)
+    mode: SearchMode = "fused"
+    spaces: tuple[SearchSpace, ...] | None = None
+    weights: dict[str, float] | None = None
+    fusion: Fusion = "convex"
+    candidates: int = Field(100, ge=1)
+    group_by: GroupBy | None = None
+    group_size: int = Field(1, ge=1)
+    filter: Any = None
+    kind: str | None = None
+    think: Think | None = None
+    image: Any = Field(None, repr=False)
+    video: Any = Field(None, repr=False)
+
+    _retriever: Retriever | None = PrivateAttr(None)
+    _opened: QdrantIndex | None = PrivateAttr(None)
+    _lease: Lease | None = PrivateAttr(None)
+    _lock: Any = PrivateAttr(default_factory=threading.Lock)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_text(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("path") is not None:
+            return {**fields, "path": str(fields["path"])}
+        return fields
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        named = [name for name in ("index", "path", "url") if getattr(self, name) is not None]
+        if len(named) > 1:
+            raise ConfigError(f"{' and '.join(named)} are each a place: give one of them")
+        own = None if self.index is None else self.index.tenant
+        if own is not None and self.tenant not in (None, own):
+            raise ConfigError("the index belongs to another tenant than tenant=: leave it out")
+        return self
+
+    def close(self) -> None:
+        """Closes what this retriever opened itself, an index or a model; the next call opens it anew."""
+        with self._lock:
+            opened, lease = self._opened, self._lease
+            self._retriever = self._opened = self._lease = None
+        if opened is not None:
+            opened.close()
+        if lease is not None:
+            lease.close()
+
+    def search(self, query: str = "", **options: Any) -> SearchResult:
+        """Returns the answer itself: hits with all that is stored, the query's reasoning, what it cost.
+
+        Args:
+            query: the words.
+            **options: any field of a search.
+
+        Raises:
+            ConfigError: an option is unknown or cannot work.
+            InputError: the query holds nothing, or cannot be read.
+        """
+        asked, k, rest = self._ask(query, options)
+        return self._ready().search(asked, k, **rest)
+
+    async def asearch(self, query: str = "", **options: Any) -> SearchResult:
+        """:meth:`search` without blocking the event loop."""
+        # Opening an index, loading a model and looking at files are work.
+        asked, k, rest = await asyncio.to_thread(self._ask, query, options)
+        retriever = await asyncio.to_thread(self._ready)
+        return await retriever.asearch(asked, k, **rest)
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
+    ) -> list[Document]:
+        return [to_document(hit) for hit in self.search(query, **options).hits]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
+    ) -> list[Document]:
+        return [to_document(hit) for hit in (await self.asearch(query, **options)).hits]
+
+    def _ask(self, query: str, options: Mapping[str, Any]) -> tuple[MultimodalInput, int, dict[str, Any]]:
+        """Returns what to search for, how many, and how."""
+        unknown = sorted(options.keys() - {*OPTIONS, *VISUALS, "k"})
+        if unknown:
+            raise ConfigError(
+                f"{', '.join(unknown)}: a call knows no such option; it takes k, {', '.join(VISUALS)}, "
+                f"{', '.join(OPTIONS)}"
+            )
+        given = {name: options.get(name, getattr(self, name)) for name in (*OPTIONS, *VISUALS, "k")}
+        asked = _query(query, given.pop("image"), given.pop("video"))
+        k = given.pop("k")
+        return asked, k, {name: value for name, value in given.items() if value is not None}
+
+    def _ready(self) -> Retriever:
+        """Returns the retriever, opened and loaded when it is first needed."""
+        with self._lock:
+            if self._retriever is None:
+                index = self._open()
+                words_alone = self.mode == "text" and self.embeddings is None
+                self._retriever = Retriever(None if words_alone else self._encoder(index), index)
+            return self._retriever
+
+    def _open(self) -> QdrantIndex:
+        if self.index is not None:
+            return self.index if self.tenant is None else self.index.for_tenant(self.tenant)
+        if self._opened is None:
+            key = None if self.qdrant_api_key is None else self.qdrant_api_key.get_secret_value()
+            self._opened = QdrantIndex(
+                self.path, url=self.url, api_key=key, collection=self.collection, tenant=self.tenant
+            )
+        return self._opened
+
+    def _encoder(self, index: QdrantIndex) -> Encoder:
+        if self.embeddings is not None:
+            return self.embeddings.encoder
+        if self._lease is None:
+            self._lease = share_encoder(**_writer_options(index.fingerprint))
+        return self._lease.encoder
+
+
+def _query(text: str, image: Any, video: Any) -> MultimodalInput:
+    """Returns a query: words that are words whatever they look like, with pictures and a video."""
+    fields: dict[str, Any] = {}
+    if text and text.strip():
+        fields["text"] = unicode_text(text)
+    if image is not None:
+        fields["image"] = image
+    if video is not None:
+        fields["video"] = video
+    if not fields:
+        raise InputError("the query holds nothing: give words, image= or video=")
+    return to_input(fields)
+
+
+def _writer_options(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns how to ask for the encoder that a collection was written with; as little as does.
+
+    Raises:
+        ConfigError: the collection does not say where its model is to be had.
+    """
+    stored = fingerprint.get("model")
+    named = str(stored) if stored and stored != "local" else None
+    model = named or os.environ.get("UME_R1_MODEL")
+    if not model:
+        raise ConfigError(
+            "the collection was written with a model from a folder, and a collection does not keep the "
+            "folder's name: pass embeddings=UmeR1Embeddings(model=DIR), or set UME_R1_MODEL"
+        )
+    options: dict[str, Any] = {"model": model}
+    revision = fingerprint.get("revision") if named else None
+    if revision is not None and revision != REVISIONS.get(model):
+        options["revision"] = revision
+    if fingerprint.get("think", "full") != "full":
+        options["think"] = fingerprint["think"]
+    if "preset" in fingerprint:
+        preset = load_preset(fingerprint["preset"])
+        if preset != PRESETS["serving"]:
+            options["preset"] = preset.name if preset == PRESETS.get(preset.name) else preset
+    return options
