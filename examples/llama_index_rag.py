@@ -21,8 +21,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.llms.openai_like import OpenAILike
 
 from llama_index.embeddings.ume_r1 import UmeR1Embedding
-from llama_index.readers.ume_r1 import UmeR1Reader
-from llama_index.retrievers.ume_r1 import UmeR1IndexWriter, UmeR1Retriever
+from llama_index.retrievers.ume_r1 import UmeR1IndexWriter, UmeR1Reader, UmeR1Retriever
 from ume_r1_rag import QdrantIndex
 
 

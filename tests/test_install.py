@@ -26,7 +26,6 @@ PACKAGES = {
     "ume_r1_bench": "benchmarks/ume_r1_bench",
     "langchain_ume_r1": "integrations/langchain_ume_r1",
     "llama_index/embeddings/ume_r1": "integrations/llama_index/embeddings/ume_r1",
-    "llama_index/readers/ume_r1": "integrations/llama_index/readers/ume_r1",
     "llama_index/retrievers/ume_r1": "integrations/llama_index/retrievers/ume_r1",
 }
 """Where each shipped package is in a wheel, and in a checkout."""
@@ -131,7 +130,7 @@ def test_the_wheel_holds_the_data(built: Built):
 
 def test_the_wheel_leaves_the_namespace_to_llama_index(built: Built):
     files = names(built.wheel)
-    assert not files & {f"llama_index/{p}__init__.py" for p in ("", "embeddings/", "readers/", "retrievers/")}
+    assert not files & {f"llama_index/{p}__init__.py" for p in ("", "embeddings/", "retrievers/")}
 
 
 def test_the_sdist_can_be_built_from_and_carries_the_licence(built: Built):

@@ -25,7 +25,6 @@ ROOMS = {
     "ume_r1_bench": "benchmarks/ume_r1_bench",
     "langchain_ume_r1": "integrations/langchain_ume_r1",
     "llama_index.embeddings.ume_r1": "integrations/llama_index/embeddings/ume_r1",
-    "llama_index.readers.ume_r1": "integrations/llama_index/readers/ume_r1",
     "llama_index.retrievers.ume_r1": "integrations/llama_index/retrievers/ume_r1",
 }
 
@@ -104,9 +103,7 @@ def test_every_room_is_typed(name: str):
     assert resources.files(name).joinpath("py.typed").is_file()
 
 
-@pytest.mark.parametrize(
-    "folder", ["llama_index", "llama_index/embeddings", "llama_index/readers", "llama_index/retrievers"]
-)
+@pytest.mark.parametrize("folder", ["llama_index", "llama_index/embeddings", "llama_index/retrievers"])
 def test_llama_index_stays_a_namespace(folder: str):
     assert not (ROOT / "integrations" / folder / "__init__.py").exists()
 

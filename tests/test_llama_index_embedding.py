@@ -79,7 +79,7 @@ def test_what_cannot_work_is_refused_at_once(options, error):
 def test_an_import_costs_no_torch_and_nothing_of_langchain():
     code = (
         "import sys, llama_index.embeddings.ume_r1\n"
-        "import llama_index.readers.ume_r1, llama_index.retrievers.ume_r1\n"
+        "import llama_index.retrievers.ume_r1\n"
         "llama_index.embeddings.ume_r1.UmeR1Embedding()\n"
         "found = {name.partition('.')[0] for name in sys.modules}\n"
         "print(sorted(found & {'torch', 'transformers', 'vllm', 'fastapi', 'langchain', 'langchain_core',"

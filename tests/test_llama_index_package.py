@@ -12,7 +12,7 @@ def test_llamahub_names_what_is_there():
     assert hub["import_path"] == "llama_index.embeddings.ume_r1"
     names = {
         name
-        for kind in ("embeddings", "readers", "retrievers")
+        for kind in ("embeddings", "retrievers")
         for name in importlib.import_module(f"llama_index.{kind}.ume_r1").__all__
     }
     assert set(hub["class_authors"]) <= names

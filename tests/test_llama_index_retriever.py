@@ -23,8 +23,13 @@ from llama_index.vector_stores.qdrant import QdrantVectorStore
 
 import llama_index.retrievers.ume_r1 as package
 from llama_index.embeddings.ume_r1 import UmeR1Embedding
-from llama_index.readers.ume_r1 import UmeR1Reader
-from llama_index.retrievers.ume_r1 import UmeR1IndexWriter, UmeR1QueryBundle, UmeR1Retriever, qdrant_filter
+from llama_index.retrievers.ume_r1 import (
+    UmeR1IndexWriter,
+    UmeR1QueryBundle,
+    UmeR1Reader,
+    UmeR1Retriever,
+    qdrant_filter,
+)
 from ume_r1_rag.errors import BackendError, ConfigError, IndexAbsent, InputError
 from ume_r1_rag.index import QdrantIndex, to_filter
 from ume_r1_rag.ingest import ingest

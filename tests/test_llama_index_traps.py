@@ -25,8 +25,7 @@ from llama_index.vector_stores.qdrant import QdrantVectorStore
 from qdrant_client import QdrantClient
 
 from llama_index.embeddings.ume_r1 import UmeR1Embedding
-from llama_index.readers.ume_r1 import UmeR1Reader
-from llama_index.retrievers.ume_r1 import UmeR1IndexWriter, UmeR1QueryBundle, UmeR1Retriever
+from llama_index.retrievers.ume_r1 import UmeR1IndexWriter, UmeR1QueryBundle, UmeR1Reader, UmeR1Retriever
 from ume_r1_rag.errors import ConfigError, InputError
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.media.fetch import Fetcher
