@@ -57,7 +57,14 @@ def filled(index, encoder, shapes, tmp_path):
 def make(filled, encoder, tmp_path):
     def make(**options):
         options = {"index": filled, "embed_model": encoder, "page_images": tmp_path / "pages", **options}
-        return UmeR1Retriever(**options)
+
+    assert package.__all__ == [
+        "UmeR1IndexWriter",
+        "UmeR1QueryBundle",
+        "UmeR1Reader",
+        "UmeR1Retriever",
+        "qdrant_filter",
+    ]
 
     return make
 
