@@ -57,7 +57,12 @@ def filled(index, encoder, shapes, tmp_path):
 def make(filled, encoder, tmp_path):
     def make(**options):
         options = {"index": filled, "embed_model": encoder, "page_images": tmp_path / "pages", **options}
+        return UmeR1Retriever(**options)
 
+    return make
+
+
+def test_public_names_are_pinned_and_sorted():
     assert package.__all__ == [
         "UmeR1IndexWriter",
         "UmeR1QueryBundle",
@@ -65,12 +70,6 @@ def make(filled, encoder, tmp_path):
         "UmeR1Retriever",
         "qdrant_filter",
     ]
-
-    return make
-
-
-def test_public_names_are_pinned_and_sorted():
-    assert package.__all__ == ["UmeR1IndexWriter", "UmeR1QueryBundle", "UmeR1Retriever", "qdrant_filter"]
     assert all(hasattr(package, name) for name in package.__all__)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -13,15 +12,14 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from langchain_ume_r1.documents import to_document
 from langchain_ume_r1.embeddings import UmeR1Embeddings
-from ume_r1_rag.checkpoints import REVISIONS
-from ume_r1_rag.encoder.shared import Lease, share_encoder
+from ume_r1_rag.encoder.shared import Lease
 from ume_r1_rag.errors import ConfigError, InputError
+from ume_r1_rag.frameworks import EncoderOptions, options_for
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.inputs import to_input
 from ume_r1_rag.retriever import Retriever, SearchMode, SearchResult
 from ume_r1_rag.retriever.fusion import Fusion
 from ume_r1_rag.retriever.options import GroupBy
-from ume_r1_rag.template import PRESETS, load_preset
 from ume_r1_rag.types import Encoder, MultimodalInput, SearchSpace, Think
 from ume_r1_rag.unicode import unicode_text
 
@@ -199,7 +197,7 @@ class UmeR1Retriever(BaseRetriever):
         if self.embeddings is not None:
             return self.embeddings.encoder
         if self._lease is None:
-            self._lease = share_encoder(**_writer_options(index.fingerprint))
+            self._lease = options_for(index.fingerprint, EncoderOptions()).lease()
         return self._lease.encoder
 
 
@@ -215,30 +213,3 @@ def _query(text: str, image: Any, video: Any) -> MultimodalInput:
     if not fields:
         raise InputError("the query holds nothing: give words, image= or video=")
     return to_input(fields)
-
-
-def _writer_options(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns how to ask for the encoder that a collection was written with; as little as does.
-
-    Raises:
-        ConfigError: the collection does not say where its model is to be had.
-    """
-    stored = fingerprint.get("model")
-    named = str(stored) if stored and stored != "local" else None
-    model = named or os.environ.get("UME_R1_MODEL")
-    if not model:
-        raise ConfigError(
-            "the collection was written with a model from a folder, and a collection does not keep the "
-            "folder's name: pass embeddings=UmeR1Embeddings(model=DIR), or set UME_R1_MODEL"
-        )
-    options: dict[str, Any] = {"model": model}
-    revision = fingerprint.get("revision") if named else None
-    if revision is not None and revision != REVISIONS.get(model):
-        options["revision"] = revision
-    if fingerprint.get("think", "full") != "full":
-        options["think"] = fingerprint["think"]
-    if "preset" in fingerprint:
-        preset = load_preset(fingerprint["preset"])
-        if preset != PRESETS["serving"]:
-            options["preset"] = preset.name if preset == PRESETS.get(preset.name) else preset
-    return options

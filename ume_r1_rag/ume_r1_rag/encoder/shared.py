@@ -24,6 +24,14 @@ _GUARD = threading.RLock()
 _OF_ST: Final = frozenset({"device", "revision", "batch_size", "fetcher"})
 """The options that a sentence-transformers model has, too."""
 
+_OF_MODELS: Final = frozenset(
+    (
+        *("backend", "device", "dtype", "preset", "max_new_tokens", "revision", "batch_size"),
+        *("fetcher", "media_limits", "vllm"),
+    )
+)
+"""The options that the encoder of a server has not."""
+
 
 @dataclass(slots=True)
 class _Held:
@@ -121,6 +129,9 @@ def _load(asked: dict[str, Any]) -> Loaded:
     if base_url is not None:
         from ume_r1_rag.encoder.remote import RemoteEncoder
 
+        foreign = sorted(given.keys() & _OF_MODELS)
+        if foreign:
+            raise ConfigError(f"{', '.join(foreign)}: the server at base_url decides that, leave it out")
         return RemoteEncoder(base_url, model=model, **given)
     from ume_r1_rag.checkpoints import ST_PREFIX
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ume_r1_rag.checkpoints import ST_PREFIX
+from ume_r1_rag.checkpoints import REVISIONS, ST_PREFIX
 from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.template import Preset, load_preset
+from ume_r1_rag.template import PRESETS, Preset, load_preset
 from ume_r1_rag.types import Encoder, Think
 
 if TYPE_CHECKING:
+    from ume_r1_rag.cache import CachedEncoder
+    from ume_r1_rag.encoder.shared import Lease
     from ume_r1_rag.media.fetch import Fetcher
     from ume_r1_rag.media.limits import MediaLimits
 
@@ -58,39 +60,15 @@ class EncoderOptions:
     cache: str | Path | None = None
     tenant: str | None = None
 
-    def make(self) -> Encoder:
-        """Returns the encoder, which takes as long as loading a model does.
+    def lease(self) -> Lease:
+        """Returns a hold on the encoder, loaded now or before by somebody else in this process.
 
-        Raises:
-            ConfigError: an option cannot work, or means nothing to a model of this kind.
-            CheckpointError: the model is absent or unusable.
-            ServerUnavailable: the server cannot be reached.
+        The cache is not part of it. See :func:`share_encoder` for what it raises.
         """
-        encoder = self._bare()
-        if self.cache is None:
-            return encoder
-        from ume_r1_rag.cache import CachedEncoder
+        from ume_r1_rag.encoder.shared import share_encoder
 
-        return CachedEncoder(encoder, self.cache, self.tenant)
-
-    def _bare(self) -> Encoder:
-        given = {
-            name: getattr(self, name)
-            for name in (*_RUNNING, "base_url", "api_key")
-            if getattr(self, name) is not None
-        }
-        model = self.model or (None if self.base_url else os.environ.get("UME_R1_MODEL"))
-        if model is None or not model.startswith(ST_PREFIX) or self.base_url:
-            from ume_r1_rag.encoder import UmeR1Encoder
-
-            # A server's encoder comes out of the same call; both fulfil the protocol.
-            return UmeR1Encoder(model, **given)
-        foreign = sorted(given.keys() - {"device", "revision"})
-        if foreign:
-            raise ConfigError(f"{', '.join(foreign)} means nothing to {model}: leave it out")
-        from ume_r1_rag.encoder import SentenceTransformerEncoder
-
-        return SentenceTransformerEncoder(model, **given)
+        given = {name: getattr(self, name) for name in _RUNNING if getattr(self, name) is not None}
+        return share_encoder(self.model, base_url=self.base_url, api_key=self.api_key, **given)
 
 
 _RUNNING = (
@@ -127,10 +105,19 @@ def options_for(fingerprint: Mapping[str, Any], options: EncoderOptions) -> Enco
     preset: str | Preset | None = options.preset
     if preset is None and "preset" in fingerprint:
         preset = load_preset(fingerprint["preset"])
+        if preset == PRESETS.get(preset.name):
+            preset = preset.name
     revision = options.revision
-    if revision is None and model == named:
+    if revision is None and model == named and fingerprint.get("revision") != REVISIONS.get(model):
         revision = fingerprint.get("revision")
-    return replace(options, model=model, preset=preset, think=think, revision=revision)
+    # What is the default anyway is left out: encoders are shared by what is asked for.
+    return replace(
+        options,
+        model=model,
+        preset=None if preset == "serving" else preset,
+        think=None if think == "full" else think,
+        revision=revision,
+    )
 
 
 class LazyEncoder:
@@ -143,6 +130,8 @@ class LazyEncoder:
     def __init__(self, options: EncoderOptions, encoder: Encoder | None = None) -> None:
         """Keeps what is known; nothing is loaded."""
         self._options, self._encoder = options, encoder
+        self._lease: Lease | None = None
+        self._cached: CachedEncoder | None = None
         self._lock = threading.Lock()
         self.given = encoder is not None
 
@@ -152,23 +141,28 @@ class LazyEncoder:
         return self._encoder
 
     def get(self) -> Encoder:
-        """Returns the encoder; see :meth:`EncoderOptions.make` for what it raises."""
+        """Returns the encoder, behind its cache if there is one; see :meth:`EncoderOptions.lease`."""
         with self._lock:
             if self._encoder is None:
-                self._encoder = self._options.make()
+                self._lease = self._options.lease()
+                self._encoder = self._lease.encoder
+                if self._options.cache is not None:
+                    from ume_r1_rag.cache import CachedEncoder
+
+                    self._cached = CachedEncoder(self._encoder, self._options.cache, self._options.tenant)
+                    self._encoder = self._cached
             return self._encoder
 
     def close(self) -> None:
-        """Frees an encoder that was made here, and its cache; asked for again, it is made anew."""
+        """Gives back an encoder that was had here, and closes its cache; asked again, it is had anew."""
         with self._lock:
-            made = None if self.given else self._encoder
-            if made is None:
+            if self.given or self._lease is None:
                 return
-            self._encoder = None
-            for one in (made, getattr(made, "encoder", None)):
-                close = getattr(one, "close", None)
-                if close is not None:
-                    close()
+            lease, cached = self._lease, self._cached
+            self._encoder = self._lease = self._cached = None
+        if cached is not None:
+            cached.close()
+        lease.close()
 
     async def aget(self) -> Encoder:
         """:meth:`get` without blocking the event loop while the model is loaded."""
