@@ -50,11 +50,14 @@ class PageReader(Loopback):
             return 404, self.error(f"no {request.path}")
         asked = json.loads(body)
         self.bodies.append(asked)
-        message, why = reply(asked)
+        message, why = self.reply(asked)
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": why}
         head = {"id": "chat-1", "object": "chat.completion", "created": 0, "model": asked["model"]}
         return 200, json.dumps({**head, "choices": [choice], "usage": usage}).encode()
+
+    def reply(self, asked):
+        return reply(asked)
 
     def error(self, message):
         return json.dumps({"error": {"message": message, "type": "server_error"}}).encode()

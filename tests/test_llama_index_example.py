@@ -1,12 +1,12 @@
 """The example: a folder, a question, an answer read from the pages that were found, and from those alone."""
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
 from llama_index.llms.openai_like import OpenAILike
-from page_answerer import NOTHING, PageAnswerer, read_page
+from page_answerer import NOTHING, PageAnswerer, answer
+from page_reader import read_page
 
 from llama_index.embeddings.ume_r1 import UmeR1Embedding
 from ume_r1_bench.world import make_world
@@ -70,7 +70,7 @@ def test_a_question_is_answered_from_the_page_that_says_it(
     assert str(response) == "R5M (harbor-survey.pdf, page 1)"
     (shown,) = answerer.seen
     assert len(shown) == 5  # pages, the picture and the clip's middle frame
-    assert any(lines[0] == "harbor survey" for _, lines in shown)
+    assert any(page and page[0] == "harbor survey" for _, page in shown)
     cited = example.sources(response)
     assert any(line.startswith("harbor-survey.pdf, page 1 (") for line in cited)
     assert any(line.startswith("clip-01.mp4, 0 to ") for line in cited)
@@ -119,6 +119,8 @@ def test_its_command_line(example, folder, answerer, monkeypatch, tmp_path, caps
 
 def test_the_answerer_reads_pixels_and_nothing_else():
     page = survey("K4T")
-    assert read_page(draw_page(page)) == page.phrases
-    assert read_page(draw_page(survey("B2B")))[1] == "mass B2B"
-    assert sys.modules["page_answerer"].PageAnswerer().answer({"messages": []}) == NOTHING
+    assert read_page(draw_page(page)) == (page.heading, dict(page.lines))
+    shown = [("title: a.pdf\npage: 3", read_page(draw_page(survey("B2B"))))]
+    assert answer(QUESTION, shown) == "B2B (a.pdf, page 3)"
+    assert answer("What is the mass of the orchard notice?", shown) == NOTHING
+    assert answer(QUESTION, []) == NOTHING
