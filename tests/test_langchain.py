@@ -282,6 +282,22 @@ def test_embeddings_of_one_model_share_it_until_the_last_is_closed(nano_encoder)
     other.close()
 
 
+def test_packed_vectors_rank_as_the_weighted_sum_in_any_store(nano_encoder):
+    texts = ["a red circle at north", "a blue ring at south", "a green star"]
+    packed = UmeR1Embeddings.from_encoder(nano_encoder, mode="packed", think="none", weights=(0.25, 0.75))
+    documents, query = packed.embed_documents(texts), packed.embed_query("a red thing")
+    plain = nano_encoder.encode_document(texts, mode="both", think="none")
+    asked = nano_encoder.encode_query("a red thing", mode="both", think="none")
+    sums = [0.25 * float(one.disc @ asked.disc) + 0.75 * float(one.gen @ asked.gen) for one in plain]
+    assert [float(np.dot(one, query)) for one in documents] == pytest.approx(sums, abs=1e-5)
+    store = InMemoryVectorStore(packed)
+    store.add_texts(texts)
+    best = texts[int(np.argmax(sums))]
+    assert store.similarity_search("a red thing", k=1)[0].page_content == best
+    with pytest.raises(ConfigError, match="this one keeps two"):
+        UmeR1QdrantVectorStore(path=":memory:", embedding=packed)
+
+
 def test_a_server_is_used_like_a_model(nano_encoder):
     from served import Served
 

@@ -20,10 +20,16 @@ from ume_r1_rag.backends.choice import BackendName
 from ume_r1_rag.checkpoints import DEFAULT_MODEL
 from ume_r1_rag.describe import describe_url
 from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.frameworks.vectors import CostWarning
+from ume_r1_rag.frameworks.vectors import (
+    CostWarning,
+    Role,
+    VectorMode,
+    mode_of_vector,
+    pick_vector,
+    warn_of_size,
+)
+from ume_r1_rag.packed import WEIGHTS, check_weights
 from ume_r1_rag.types import Embedding, Encoder, Mode, MultimodalInput, Space, Think, check_think
-
-Role = Literal["query", "document"]
 
 _LOCAL = ("backend", "device", "dtype", "revision", "preset", "batch_size", "vllm")
 """What a server decides for itself."""
@@ -50,8 +56,10 @@ class UmeR1Embeddings(BaseModel, Embeddings):
         dtype: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
         revision: hub revision; default the pinned one.
         preset: ``"serving"``, ``"paper"`` or ``"mteb"``.
-        mode: ``"disc"``, one prefill for an input, or ``"gen"``, for which the model writes a reasoning
-            first. The first use of gen warns with what it cost.
+        mode: ``"disc"``, one prefill for an input; ``"gen"``, for which the model writes a reasoning first;
+            or ``"packed"``, both in one vector of 2D, for stores that hold one a document (see
+            ``ume_r1_rag.packed``). The first use of gen warns with what it cost.
+        weights: of disc and gen in a packed text query.
         think: think budget of gen: ``"full"``, ``"none"`` or a number of tokens; default the encoder's.
         kind: instruction preset for queries, e.g. ``"page"``; none by default.
         batch_size: most inputs in one batch of the model.
@@ -79,7 +87,8 @@ class UmeR1Embeddings(BaseModel, Embeddings):
     dtype: str = "auto"
     revision: str | None = None
     preset: str = "serving"
-    mode: Space = "disc"
+    mode: VectorMode = "disc"
+    weights: tuple[float, float] = WEIGHTS
     think: Think | None = None
     kind: str | None = None
     batch_size: int = Field(32, ge=1)
@@ -109,12 +118,12 @@ class UmeR1Embeddings(BaseModel, Embeddings):
 
         Args:
             encoder: e.g. a ``UmeR1Encoder``, ``CachedEncoder`` or ``RemoteEncoder``.
-            **fields: ``mode``, ``think``, ``kind``, ``max_concurrency`` and ``cache``.
+            **fields: ``mode``, ``weights``, ``think``, ``kind``, ``max_concurrency`` and ``cache``.
 
         Raises:
             ConfigError: another field is given: the encoder has decided it.
         """
-        foreign = sorted(fields.keys() - {"mode", "think", "kind", "max_concurrency", "cache"})
+        foreign = sorted(fields.keys() - {"mode", "weights", "think", "kind", "max_concurrency", "cache"})
         if foreign:
             raise ConfigError(f"{', '.join(foreign)}: the encoder has decided that, leave it out")
         made = cls(model=str(encoder.fingerprint.get("model") or "local"), **fields)
@@ -125,6 +134,11 @@ class UmeR1Embeddings(BaseModel, Embeddings):
     @classmethod
     def _check_think(cls, value: Any) -> Any:
         return None if value is None else check_think(value)
+
+    @field_validator("weights")
+    @classmethod
+    def _check_weights(cls, value: tuple[float, float]) -> tuple[float, float]:
+        return check_weights(value)
 
     @field_validator("base_url")
     @classmethod
@@ -174,7 +188,7 @@ class UmeR1Embeddings(BaseModel, Embeddings):
         return self._source.loaded
 
     def in_mode(self, mode: Space) -> Self:
-        """Returns these embeddings in the other space, around the same model."""
+        """Returns these embeddings in one space, around the same model."""
         return self if mode == self.mode else self.model_copy(update={"mode": mode})
 
     def close(self) -> None:
@@ -195,7 +209,7 @@ class UmeR1Embeddings(BaseModel, Embeddings):
         Raises:
             InputError: it is empty.
         """
-        return self._vectors(self.encode(text_inputs([text]), "query"))[0]
+        return self._vectors(self.encode(text_inputs([text]), "query"), "query")[0]
 
     def embed_image(self, uris: Any) -> Any:
         """Returns the vector of a picture, or a list of vectors for a list of pictures.
@@ -234,7 +248,7 @@ class UmeR1Embeddings(BaseModel, Embeddings):
         Raises:
             InputError: a part cannot be used.
         """
-        return self._vectors(self.encode([content_input(parts)], role))[0]
+        return self._vectors(self.encode([content_input(parts)], role), role)[0]
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """``embed_documents`` without blocking the event loop."""
@@ -242,7 +256,7 @@ class UmeR1Embeddings(BaseModel, Embeddings):
 
     async def aembed_query(self, text: str) -> list[float]:
         """``embed_query`` without blocking the event loop."""
-        return self._vectors(await self.aencode(text_inputs([text]), "query"))[0]
+        return self._vectors(await self.aencode(text_inputs([text]), "query"), "query")[0]
 
     async def aembed_image(self, uris: Any) -> Any:
         """``embed_image`` without blocking the event loop."""
@@ -265,7 +279,7 @@ class UmeR1Embeddings(BaseModel, Embeddings):
     async def aembed_content(self, parts: Any, role: Role = "document") -> list[float]:
         """``embed_content`` without blocking the event loop."""
         item = await asyncio.to_thread(content_input, parts)
-        return self._vectors(await self.aencode([item], role))[0]
+        return self._vectors(await self.aencode([item], role), role)[0]
 
     def encode(
         self, items: Sequence[MultimodalInput], role: Role = "document", mode: Mode | None = None
@@ -282,7 +296,8 @@ class UmeR1Embeddings(BaseModel, Embeddings):
         encoder = self._source.get()
         encode = encoder.encode_query if role == "query" else encoder.encode_document
         began = time.perf_counter()
-        found: list[Embedding] = encode(list(items), mode or self.mode, **self._options(role))
+        wanted = mode or mode_of_vector(self.mode)
+        found: list[Embedding] = encode(list(items), wanted, **self._options(role))
         self._tell_cost(found, time.perf_counter() - began)
         return found
 
@@ -296,7 +311,9 @@ class UmeR1Embeddings(BaseModel, Embeddings):
         encode = encoder.aencode_query if role == "query" else encoder.aencode_document
         async with self._source.turn():
             began = time.perf_counter()
-            found: list[Embedding] = await encode(list(items), mode or self.mode, **self._options(role))
+            found: list[Embedding] = await encode(
+                list(items), mode or mode_of_vector(self.mode), **self._options(role)
+            )
         self._tell_cost(found, time.perf_counter() - began)
         return found
 
@@ -316,14 +333,16 @@ class UmeR1Embeddings(BaseModel, Embeddings):
         options = {"think": self.think, "kind": self.kind if role == "query" else None}
         return {name: value for name, value in options.items() if value is not None}
 
-    def _vectors(self, embeddings: Sequence[Embedding]) -> list[list[float]]:
-        return [one.vector(self.mode).tolist() for one in embeddings]
+    def _vectors(self, embeddings: Sequence[Embedding], role: Role = "document") -> list[list[float]]:
+        return [pick_vector(one, self.mode, role, self.weights).tolist() for one in embeddings]
 
     def _tell_cost(self, embeddings: Sequence[Embedding], seconds: float) -> None:
         """Warns, once, of what gen costs, when first something was written for it."""
         if self._source.warned or not any(one.tokens.completion for one in embeddings):
             return
         self._source.warned = True
+        if self.mode == "packed":
+            warn_of_size(embeddings[0].vector("disc").size * 2, stacklevel=5)
         count = len(embeddings)
         written = sum(one.tokens.completion for one in embeddings) / count
         prompt = sum(one.tokens.prompt for one in embeddings) / count

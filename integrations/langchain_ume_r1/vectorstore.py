@@ -86,6 +86,11 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
                 f"embedding is a {type(embedding).__name__}: a collection of two spaces needs "
                 "UmeR1Embeddings; for any other take langchain-qdrant's own store"
             )
+        if embedding.mode == "packed":
+            raise ConfigError(
+                'embeddings with mode="packed" are for stores of one vector a document: this one keeps two, '
+                'so use UmeR1Embeddings(mode="gen") and mode="both" here'
+            )
         self.mode: Mode = mode or embedding.mode
         space: Space = vector_name or embedding.mode
         if space not in spaces_of(self.mode):

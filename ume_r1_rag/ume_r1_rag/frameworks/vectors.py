@@ -13,12 +13,15 @@ import time
 import warnings
 import weakref
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.frameworks.lazy import LazyEncoder
 from ume_r1_rag.packed import WEIGHTS, check_weights, exceeded, pack_document, pack_query
 from ume_r1_rag.types import Embedding, Encoder, Mode, MultimodalInput, Think
+
+if TYPE_CHECKING:
+    from ume_r1_rag.packed import Vector
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,40 @@ class CostWarning(UserWarning):
 
 class SizeWarning(UserWarning):
     """A packed vector is larger than some stores take."""
+
+
+def mode_of_vector(mode: VectorMode) -> Mode:
+    """Returns the mode in which an encoder gives what such a vector is made of."""
+    return _MODES[mode]
+
+
+def pick_vector(embedding: Embedding, mode: VectorMode, role: Role, weights: tuple[float, float]) -> Vector:
+    """Returns the one vector that stands for an input, ``(D,)`` or packed ``(2D,)``, float32.
+
+    Args:
+        embedding: of the input, with the vectors of the mode.
+        mode: which one.
+        role: only a packed query is weighted.
+        weights: of disc and gen in it.
+    """
+    if mode != "packed":
+        return embedding.vector(mode)
+    if role == "document":
+        return pack_document(embedding.vector("disc"), embedding.vector("gen"))
+    return pack_query(embedding.vector("disc"), embedding.vector("gen"), weights)
+
+
+def warn_of_size(size: int, stacklevel: int) -> None:
+    """Warns of the stores that do not take a packed vector of so many dimensions."""
+    passed = exceeded(size)
+    if passed:
+        names = "; ".join(f"{limit.store} takes {limit.dimensions}" for limit in passed)
+        warnings.warn(
+            f"a packed vector of this model has {size} dimensions: {names}. A collection of ours keeps two "
+            "vectors instead",
+            SizeWarning,
+            stacklevel=stacklevel,
+        )
 
 
 class OneVector:
@@ -117,13 +154,7 @@ class OneVector:
 
     def vector(self, role: Role, embedding: Embedding) -> list[float]:
         """Returns the vector that stands for an input, as plain numbers."""
-        if self.mode != "packed":
-            chosen = embedding.vector(self.mode)
-        elif role == "document":
-            chosen = pack_document(embedding.vector("disc"), embedding.vector("gen"))
-        else:
-            chosen = pack_query(embedding.vector("disc"), embedding.vector("gen"), self.weights)
-        found: list[float] = chosen.tolist()
+        found: list[float] = pick_vector(embedding, self.mode, role, self.weights).tolist()
         return found
 
     def _options(self, role: Role) -> dict[str, Any]:
@@ -147,16 +178,7 @@ class OneVector:
                 stacklevel=3,
             )
         if self.mode == "packed" and self._first("size"):
-            size = 2 * encoder.dimension
-            passed = exceeded(size)
-            if passed:
-                names = "; ".join(f"{limit.store} takes {limit.dimensions}" for limit in passed)
-                warnings.warn(
-                    f"a packed vector of this model has {size} dimensions: {names}. A collection of ours "
-                    "keeps two vectors instead",
-                    SizeWarning,
-                    stacklevel=3,
-                )
+            warn_of_size(2 * encoder.dimension, stacklevel=4)
         mended = [one.gen_issue for one in found if one.gen_valid is False]
         if mended:
             logger.warning(
