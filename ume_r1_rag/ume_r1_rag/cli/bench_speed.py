@@ -11,14 +11,6 @@ import typer
 from ume_r1_rag.cli.options import EngineOption, check_target, names, numbers
 
 EXAMPLES = """\b
-Examples:
-  ume-r1 bench speed --out speed.json                      # hours; stopped and started again, it goes on
-  ume-r1 bench speed --model nano --kinds text,image --tokens 32,128 --out speed.json --plot speed.png
-  ume-r1 bench speed --model nano --ways one-engine,two-pass,plain --concurrency 64
-  ume-r1 bench speed --ways transformers,card,mteb         # without vLLM
-  ume-r1 bench speed --model zhibinlan/UME-R1-2B --concurrency 1,64,256 --engine max_num_seqs=256
-
-\b
 Ways:
   one-engine    vLLM: disc and gen of one request from one engine
   unwatched     the same without the watch for loops, to be held against plain
@@ -31,6 +23,14 @@ Ways:
 
 \b
 Models: nano; 100m, a random Qwen2-VL that is made on the spot; a folder or a hub id.
+
+\b
+Examples:
+  ume-r1 bench speed --out speed.json                      # hours; stopped and started again, it goes on
+  ume-r1 bench speed --model nano --kinds text,image --tokens 32,128 --out speed.json --plot speed.png
+  ume-r1 bench speed --model nano --ways one-engine,two-pass,plain --concurrency 64
+  ume-r1 bench speed --ways transformers,card,mteb         # without vLLM
+  ume-r1 bench speed --model zhibinlan/UME-R1-2B --concurrency 1,64,256 --engine max_num_seqs=256
 """
 
 
