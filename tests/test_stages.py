@@ -251,6 +251,20 @@ def test_an_interrupt_does_not_wait_for_what_is_under_way():
     wait_until(lambda: not any(name.startswith("worker") for name in threads()))
 
 
+def test_nothing_begins_after_at_once_was_left():
+    worked, go_on = [], threading.Event()
+
+    def items():
+        go_on.wait(20)
+        yield 1
+
+    with AtOnce(worked.append, items(), 2, "worker"):
+        pass
+    go_on.set()
+    wait_until(lambda: not any(name.startswith("worker") for name in threads()))
+    assert worked == []
+
+
 def test_a_busy_clock_counts_time_once_however_many_are_busy():
     clock = BusyClock()
     began = time.perf_counter()

@@ -176,8 +176,9 @@ class TransformersBackend:
             self._shared.drop(waiting)
 
     def close(self) -> None:
-        """Frees the model's memory; requests after that are refused."""
-        self.model = None
+        """Frees the model's memory when the batch that runs is done; requests after that are refused."""
+        with self._lock:
+            self.model = None
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
@@ -194,8 +195,7 @@ class TransformersBackend:
     def _prepared(
         self, requests: Iterable[Request], failed: list[Outcome], cancelled: threading.Event
     ) -> Iterator[_Prepared]:
-        if self.model is None:
-            raise BackendError("this encoder was closed: make a new one")
+        self._check_open()
         for request in requests:
             self._shared.wait_for_room(cancelled.is_set)
             if cancelled.is_set():
@@ -205,10 +205,15 @@ class TransformersBackend:
             except UmeR1Error as error:
                 failed.append((request.id, error))
 
+    def _check_open(self) -> None:
+        if self.model is None:
+            raise BackendError("this encoder was closed: make a new one")
+
     def _run_batch(self, batch: list[_Prepared]) -> Iterator[tuple[_Prepared, Result | UmeR1Error]]:
         with self._turn(batch) as mine:
             if not mine:
                 return
+            self._check_open()
             results = self._forward_within_memory(batch)
         if results is None:
             # Out here the failed forward's tensors are gone: its error, which held them, was let go.

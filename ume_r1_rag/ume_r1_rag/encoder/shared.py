@@ -55,9 +55,9 @@ _HELD: dict[tuple[int, str], _Held] = {}
 
 
 class Lease:
-    """A hold on an encoder that others may have, too; with the last one it is closed.
+    """A hold on an encoder that others may have, too; with the last one that is closed, the encoder is.
 
-    Giving it back by hand is not needed: one that nobody has any more is given back by itself.
+    A hold that is forgotten is given back by itself, but closes nothing.
 
     Attributes:
         encoder: the encoder.
@@ -160,12 +160,9 @@ def _leave(held: _Held) -> Loaded | None:
 
 
 def _drop(held: _Held) -> None:
-    """Gives back what was forgotten."""
-    last = _leave(held)
-    if last is None:
-        return
-    try:
-        # The garbage collector runs in any thread, even in one that closing would wait for.
-        threading.Thread(target=last.close, name="ume-r1-close", daemon=True).start()
-    except RuntimeError:  # the interpreter is going down
-        last.close()
+    """Forgets what was forgotten, and leaves it open: somebody may use the encoder itself.
+
+    With its last user a transformers model frees its memory; processes of vLLM stay until they are closed or
+    this process ends.
+    """
+    _leave(held)

@@ -144,13 +144,18 @@ class LazyEncoder:
         """Returns the encoder, behind its cache if there is one; see :meth:`EncoderOptions.lease`."""
         with self._lock:
             if self._encoder is None:
-                self._lease = self._options.lease()
-                self._encoder = self._lease.encoder
+                lease = self._options.lease()
+                encoder: Encoder = lease.encoder
                 if self._options.cache is not None:
                     from ume_r1_rag.cache import CachedEncoder
 
-                    self._cached = CachedEncoder(self._encoder, self._options.cache, self._options.tenant)
-                    self._encoder = self._cached
+                    try:
+                        self._cached = CachedEncoder(encoder, self._options.cache, self._options.tenant)
+                    except BaseException:
+                        lease.close()
+                        raise
+                    encoder = self._cached
+                self._lease, self._encoder = lease, encoder
             return self._encoder
 
     def close(self) -> None:

@@ -206,6 +206,8 @@ class AtOnce(Generic[Item, Outcome]):
                     self._changed.notify_all()
                 return None
             with self._changed:
+                if self._ended:  # while the item was waited for
+                    return None
                 number = self._taken
                 self._taken += 1
                 self._working += 1
