@@ -7,9 +7,9 @@ THE RULE by which a ``str`` is a path or a text, the first that holds:
 2. It starts with ``data:image/`` or ``data:video/``: a data URL.
 3. It has no newline, fewer than 1024 characters, ends (in any case) in an extension of
    ``mediatype.IMAGE_EXTENSIONS`` or ``VIDEO_EXTENSIONS``, and there is such a file: a path.
-4. It ends in such an extension, holds a path separator and no whitespace, and there is no such file: an
-   ``InputError``, for it is most likely a mistyped path.
-5. Anything else is text; so are ``"report.pdf"`` and ``"cat.png"`` where no file ``cat.png`` is.
+4. It ends in such an extension, has no whitespace, and there is no such file: an ``InputError``, for it is
+   most likely a mistyped path. So is the path of a PDF that is there, which is many inputs.
+5. Anything else is text; so are ``"a picture called cat.png"`` and ``"report.pdf"`` where no such file is.
 
 ``{"text": ...}`` is text without any rule, ``{"image": ...}``, ``{"video": ...}`` and a ``Path`` are files
 without any.
@@ -159,11 +159,13 @@ def _kind_of_str(text: str) -> MediaKind | None:
         return "image" if text.startswith("data:image/") else "video"
     kind = kind_of_name(text)
     if kind is None:
+        if text.lower().endswith(".pdf") and len(text) < _LONGEST_PATH and os.path.isfile(text):
+            _file(Path(text))  # refuses it
         return None
     exists = os.path.isfile(text)
     if exists and "\n" not in text and len(text) < _LONGEST_PATH:
         return kind
-    if not exists and not spaced and any(sep and sep in text for sep in ("/", os.sep, os.altsep)):
+    if not exists and not spaced:
         raise InputError(
             f"{shorten(text)!r} looks like a file, but it does not exist: check the path, or pass "
             "{'text': ...} if it is meant as text"
