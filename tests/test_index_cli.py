@@ -384,6 +384,13 @@ def test_what_a_cache_has_is_not_encoded_again(files, place, tmp_path, encoder):
     assert "\ncache " not in run("index", files, "-p", place).stdout
 
 
+def test_enriching_a_tenant_that_is_not_there_is_told(files, place, encoder):
+    run("index", files, "-p", place, "--mode", "disc", "--tenant", "legal")
+    done = run("enrich", "-p", place, "--tenant", "lega")
+    assert done.exit_code == 1
+    assert "tenant 'lega' has no documents in ume_r1: is that its name?" in done.stderr
+
+
 def test_enrich_search_and_embed_take_a_cache(files, place, tmp_path, encoder, monkeypatch):
     run("index", files, "-p", place, "--mode", "disc")
     monkeypatch.setenv("UME_R1_CACHE", str(tmp_path / "cache"))

@@ -498,9 +498,12 @@ def test_the_command_builds_compares_swaps_and_goes_back(command, tmp_path):
     assert shown[0] == "built      ume_r1--2: 10 documents"
     assert shown[1].startswith("written    10 in ")
     assert shown[2].startswith("kept       reasoning and summary of 10 documents, the earlier model's")
-    assert shown[3] == "compared   8 questions by disc"
-    assert shown[7] == "  hit@1       8 of 8 now, 8 after"
-    assert shown[8] == "not swapped: the same command with --yes makes ume_r1--2 live"
+    assert shown[3].startswith(
+        "gen        10 documents have a gen vector now, 0 in the new version: `--mode both`"
+    )
+    assert shown[4] == "compared   8 questions by disc"
+    assert shown[8] == "  hit@1       8 of 8 now, 8 after"
+    assert shown[9] == "not swapped: the same command with --yes makes ume_r1--2 live"
     assert live(command) == ("ume_r1--1", 2)
 
     done = command("--to", "new", "--yes")

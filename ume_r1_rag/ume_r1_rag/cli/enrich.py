@@ -85,12 +85,15 @@ def enrich(
     seconds = _seconds(budget)
     from ume_r1_rag.cli.interrupt import Interrupt
     from ume_r1_rag.cli.model import cached, encoder_for, running
-    from ume_r1_rag.cli.store import Address, open_index
+    from ume_r1_rag.cli.store import Address, open_index, why_empty
     from ume_r1_rag.ingest import enrich as run
 
     chosen, how = filters(filter), running(backend, engine, base_url)
     with ExitStack() as stack:
         index = stack.enter_context(open_index(Address(path, url, collection, tenant, grpc)))
+        if not index.count():
+            typer.echo(why_empty(index), err=True)
+            raise typer.Exit(1)
         check_filter(index, chosen)
         loaded = encoder_for(index.fingerprint, model, None, run=how)
         encoder = stack.enter_context(cached(loaded, cache, tenant))

@@ -162,6 +162,7 @@ def reindex(
         if not report.complete:
             raise typer.Exit(130)
         target = index.build_next(encoder.fingerprint, kept, store_reasoning)
+        _tell_lost_gen(index, target)
         if before is not None:
             from ume_r1_rag.ingest import agreement, ask
             from ume_r1_rag.retriever import Retriever
@@ -187,6 +188,16 @@ def reindex(
                 typer.echo(line)
     if report.missing:
         raise typer.Exit(1)
+
+
+def _tell_lost_gen(index: QdrantIndex, target: QdrantIndex) -> None:
+    """Says what a search by gen would lose: a comparison by disc cannot show it."""
+    now, then = index.coverage()["gen"], target.coverage()["gen"]
+    if then < now:
+        typer.echo(
+            f"gen        {now:,} documents have a gen vector now, {then:,} in the new version: `--mode both` "
+            "makes them anew, and so does `ume-r1 enrich` after the swap"
+        )
 
 
 def _present_answers(

@@ -34,7 +34,6 @@ from ume_r1_rag.retriever.fusion import Fusion
 from ume_r1_rag.retriever.options import GroupBy, SearchMode, SearchOptions
 
 if TYPE_CHECKING:
-    from ume_r1_rag.index import QdrantIndex
     from ume_r1_rag.retriever import Question, Retriever, SearchResult
 
 EXAMPLES = """\b
@@ -156,7 +155,7 @@ def search(
     what it has.
     """
     from ume_r1_rag.cli import search_input, search_report
-    from ume_r1_rag.cli.store import Address, open_index
+    from ume_r1_rag.cli.store import Address, open_index, why_empty
     from ume_r1_rag.retriever import Retriever
 
     if queries is not None and (query or image or video is not None):
@@ -203,7 +202,7 @@ def search(
         points = index.count()
         whose = f" of tenant {tenant}" if tenant is not None else ""
         about = f"{name}, {points} documents{whose} in {collection}"
-        empty = "" if points else _why_empty(index)
+        empty = "" if points else why_empty(index)
     if html is not None:
         search_report.write_page(html, asked, found, about)
     if as_json:
@@ -214,25 +213,6 @@ def search(
     typer.echo("\n\n\n".join(reports))
     if html is not None:
         typer.echo(f"\nwrote {clean(html)}")
-
-
-def _why_empty(index: QdrantIndex) -> str:
-    """Returns why there is nothing to be found; of other tenants only whoever is none may hear."""
-    name = clean(index.collection)
-    if index.tenant is not None:
-        return f"tenant {clean(index.tenant)!r} has no documents in {name}: is that its name?"
-    if _has_tenants(index):
-        return f"all documents in {name} belong to tenants: name one with --tenant, `ume-r1 info` lists them"
-    return f"there are no documents in {name}: index some with `ume-r1 index`"
-
-
-def _has_tenants(index: QdrantIndex) -> bool:
-    from ume_r1_rag.errors import ConfigError
-
-    try:
-        return bool(index.tenants())
-    except ConfigError:  # more than can be listed
-        return True
 
 
 def _search(

@@ -161,10 +161,12 @@ def serve(
         )
         served = clean(app.state.name)
         at = f"[{host}]" if ":" in host else host
-        typer.echo(
-            f"serving {served} with {', '.join(encoder.spaces)} at http://{at}:{listener.getsockname()[1]}",
-            err=True,
-        )
+        what = f"{served} with {', '.join(encoder.spaces)}"
+        if retriever is not None:
+            searched = retriever.index
+            what += f" and {searched.count()} documents of {clean(searched.collection)}"
+            what += f" ({clean(searched.tenant)}'s)" if searched.tenant else ""
+        typer.echo(f"serving {what} at http://{at}:{listener.getsockname()[1]}", err=True)
         # uvicorn lets answers finish and then raises the signal again; the index is to be closed after that.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         with suppress(KeyboardInterrupt):

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from ume_r1_rag.cli.options import DEFAULT_COLLECTION, DEFAULT_PATH
+from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.errors import ConfigError, IndexAbsent
 from ume_r1_rag.index import QdrantIndex, Storage
 
@@ -151,3 +152,20 @@ def storage_of(settings: list[str] | None) -> Storage | None:
         return Storage(**found)
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="'--storage'") from error
+
+
+def why_empty(index: QdrantIndex) -> str:
+    """Returns why there is nothing to be found; of other tenants only whoever is none may hear."""
+    name = clean(index.collection)
+    if index.tenant is not None:
+        return f"tenant {clean(index.tenant)!r} has no documents in {name}: is that its name?"
+    if _has_tenants(index):
+        return f"all documents in {name} belong to tenants: name one with --tenant, `ume-r1 info` lists them"
+    return f"there are no documents in {name}: index some with `ume-r1 index`"
+
+
+def _has_tenants(index: QdrantIndex) -> bool:
+    try:
+        return bool(index.tenants())
+    except ConfigError:  # more than can be listed
+        return True
