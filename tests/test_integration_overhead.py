@@ -7,7 +7,9 @@ def test_every_framework_is_measured_in_both_places(make_encoder):
     rows = measure(make_encoder(), items=6, repeats=1)
     assert [(row.way, row.place, row.items) for row in rows] == [
         ("LlamaIndex", ":memory:", 6),
+        ("LangChain", ":memory:", 6),
         ("LlamaIndex", "path=", 6),
+        ("LangChain", "path=", 6),
     ]
     assert all(row.seconds > 0 and row.bare_s > 0 for row in rows)
 

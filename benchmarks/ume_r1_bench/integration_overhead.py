@@ -86,7 +86,18 @@ def llama_index(encoder: Encoder, index: QdrantIndex, items: Sequence[Item]) -> 
     IngestionPipeline(transformations=[writer]).run(nodes=nodes)
 
 
-WAYS: Final[Mapping[str, Way]] = {"LlamaIndex": llama_index}
+def lang_chain(encoder: Encoder, index: QdrantIndex, items: Sequence[Item]) -> None:
+    """Ingests through LangChain's store, the pictures and then the texts."""
+    from langchain_ume_r1 import UmeR1Embeddings, UmeR1QdrantVectorStore
+
+    store = UmeR1QdrantVectorStore(index=index, embedding=UmeR1Embeddings.from_encoder(encoder))
+    pictures = [item for item in items if isinstance(item, Path)]
+    texts = [item for item in items if not isinstance(item, Path)]
+    store.add_images(pictures, batch_size=BATCH)
+    store.add_texts(texts, batch_size=BATCH)
+
+
+WAYS: Final[Mapping[str, Way]] = {"LlamaIndex": llama_index, "LangChain": lang_chain}
 """Each framework's way; another one is another function here."""
 
 
