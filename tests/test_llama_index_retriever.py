@@ -336,6 +336,27 @@ def test_what_is_stored_is_not_encoded_again(filled, encoder, shapes, tmp_path):
     assert filled.count({"lang": "de"}) == 1
 
 
+def test_nodes_that_share_a_key_do_not_overwrite_each_other(index, encoder, shapes, tmp_path):
+    from llama_index.core.node_parser import SentenceSplitter
+
+    (tmp_path / "long.txt").write_text("".join(f"This is sentence number {n} of them. " for n in range(60)))
+    nodes = UmeR1Reader(tmp_path / "pages").load_nodes(tmp_path / "long.txt")
+    chunks = SentenceSplitter(chunk_size=128, chunk_overlap=0)(nodes)
+    assert len(chunks) > 3
+    assert len({node.metadata["key"] for node in chunks}) == 1
+    writer = UmeR1IndexWriter(index, encoder)
+    writer(nodes)
+    writer(chunks)
+    assert index.count() == 1 + len(chunks)
+    writer([TextNode(text=text, id_=text, metadata={"key": "same", "content_hash": "same"}) for text in "ab"])
+    assert index.count() == 3 + len(chunks)
+    seen = len(encoder.seen)
+    writer([*nodes, *chunks])
+    assert len(encoder.seen) == seen
+    writer([TextNode(text="c", id_="b", metadata={"key": "same", "content_hash": "same"})])
+    assert index.retrieve(["b"])[0].payload["ume_text"] == "c"
+
+
 async def test_a_pipeline_writes_every_time(index, encoder, shapes):
     pipeline = IngestionPipeline(transformations=[UmeR1IndexWriter(index, encoder)])
     pipeline.run(nodes=[ImageNode(image_path=str(shapes / "red.png"), id_="a")])

@@ -167,14 +167,16 @@ class _Entry:
     Attributes:
         node: the node.
         key: its document's key.
+        is_read: whether our reader made it, whose word on its key and its file is taken.
         content: digest of all that its point depends on; empty if only the encoder can know.
     """
 
     def __init__(self, node: BaseNode, max_frames: int) -> None:
         self.node, self._frames = node, max_frames
-        self.key = str(node.metadata.get("key") or node.node_id)
+        self.key, self.is_read = _key(node), _is_read(node)
         # Our reader's nodes say it: their files need not be opened.
-        self.content = str(node.metadata.get("content_hash") or "") or self._digest()
+        said = str(node.metadata.get("content_hash") or "") if self.is_read else ""
+        self.content = said or self._digest()
 
     @cached_property
     def input(self) -> MultimodalInput:
@@ -183,7 +185,7 @@ class _Entry:
 
     def _digest(self) -> str:
         content = content_digest(self.input)
-        told = json.dumps([_own(self.node), self.node.get_content()], sort_keys=True, default=str)
+        told = json.dumps([_told(self.node), self.node.get_content()], sort_keys=True, default=str)
         return "" if content is None else f"{content};node={hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
@@ -199,12 +201,12 @@ def node_document(node: BaseNode, item: MultimodalInput, content: str = "") -> D
         content: digest of its content.
     """
     metadata: Mapping[str, Any] = node.metadata
-    key = str(metadata.get("key") or node.node_id)
+    key = _key(node)
     kind = metadata.get("kind")
     if kind not in _KINDS:
         kind = "clip" if item.video is not None else "image" if item.images else "text"
     own = _own(node)
-    if node.node_id != point_id(key):
+    if not _is_read(node):
         own["node_id"] = node.node_id
     span = metadata.get("span_s")
     uri = str(metadata.get("uri") or next(_files(item), ""))
@@ -254,9 +256,27 @@ def _thumbnail(item: MultimodalInput) -> bytes | None:
     return thumbnail(middle) if is_pil_image(middle) else None
 
 
+def _is_read(node: BaseNode) -> bool:
+    """Returns whether a node is one of our reader's as it came: its id is the one of the key that it names.
+
+    A splitter copies the metadata, key and all, to every chunk, and anybody may call a field of his own so.
+    """
+    key = node.metadata.get("key")
+    return isinstance(key, str) and node.node_id == point_id(key)
+
+
+def _key(node: BaseNode) -> str:
+    return str(node.metadata["key"]) if _is_read(node) else str(node.node_id)
+
+
 def _own(node: BaseNode) -> dict[str, Any]:
     """Returns the metadata that are not the index's own fields."""
     return {name: value for name, value in node.metadata.items() if name not in _OURS}
+
+
+def _told(node: BaseNode) -> dict[str, Any]:
+    """Returns the metadata of which the point depends; ``gen_issue`` comes of encoding."""
+    return {name: value for name, value in node.metadata.items() if name != "gen_issue"}
 
 
 def _failed(todo: Sequence[_Entry], error: EncodeErrors) -> InputError:
