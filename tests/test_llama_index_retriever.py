@@ -357,6 +357,32 @@ def test_nodes_that_share_a_key_do_not_overwrite_each_other(index, encoder, shap
     assert index.retrieve(["b"])[0].payload["ume_text"] == "c"
 
 
+def test_changed_metadata_and_text_of_a_file_that_has_not_are_written(filled, encoder, shapes, tmp_path):
+    def nodes():
+        return UmeR1Reader(tmp_path / "pages", embed_model=encoder).load_nodes(shapes)
+
+    writer = UmeR1IndexWriter(filled, encoder)
+    tagged = nodes()
+    for node in tagged:
+        node.metadata |= {"acl": ("alice", "bob"), "score": np.float32(0.5)}
+    before = len(encoder.seen)
+    writer(tagged)
+    assert len(encoder.seen) == before + len(tagged)
+    assert filled.count({"acl": "alice"}) == len(tagged)
+    writer(tagged)
+    assert len(encoder.seen) == before + len(tagged)
+    page = next(node for node in tagged if node.metadata.get("page") == 2)
+    page.set_content("read by a better reader")
+    writer(tagged)
+    assert len(encoder.seen) == before + len(tagged) + 1
+    assert filled.retrieve([page.metadata["key"]])[0].payload["ume_text"] == "read by a better reader"
+    writer(nodes())  # what is taken away, too
+    assert filled.count({"acl": "alice"}) == 0
+    done = len(encoder.seen)
+    report = ingest(encoder, filled, [shapes])
+    assert len(encoder.seen) == done, report
+
+
 async def test_a_pipeline_writes_every_time(index, encoder, shapes):
     pipeline = IngestionPipeline(transformations=[UmeR1IndexWriter(index, encoder)])
     pipeline.run(nodes=[ImageNode(image_path=str(shapes / "red.png"), id_="a")])

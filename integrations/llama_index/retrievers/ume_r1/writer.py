@@ -19,7 +19,7 @@ from llama_index.embeddings.ume_r1 import EMBED_KEY, UmeR1Embedding, node_input
 from ume_r1_rag.cache.content import content_digest
 from ume_r1_rag.encoder import digest
 from ume_r1_rag.errors import ConfigError, EncodeErrors, InputError
-from ume_r1_rag.index.payload import point_id
+from ume_r1_rag.index.payload import jsonable, point_id
 from ume_r1_rag.types import Document, Embedding, Encoder, ItemKind, Mode, MultimodalInput, mode_of, spaces_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _OURS = frozenset(
     {"key", "kind", "uri", "title", "page", "span_s", "document", "content_hash", EMBED_KEY, "gen_issue"}
 )
+_NOTHING: dict[str, Any] = {"ume_metadata": {}, "ume_text": "", "ume_title": ""}
+_SHOWN = list(_NOTHING)
+"""What a user may change of a node that our reader made, by the payload's names."""
 _KINDS = ("page", "image", "clip", "text")
 
 
@@ -140,6 +143,12 @@ class UmeR1IndexWriter(TransformComponent):
         """Returns the nodes that are not stored as they would be written now, ready to be encoded."""
         entries = [_Entry(node, encoder.max_video_frames) for node in nodes]
         known = self._index.stored(entry.key for entry in entries if entry.content)
+        read = [known[entry.key].id for entry in entries if entry.is_read and entry.key in known]
+        records = self._index.records(read, _SHOWN) if read else {}
+        shown = {
+            id: {name: (record.payload or {}).get(name, empty) for name, empty in _NOTHING.items()}
+            for id, record in records.items()
+        }
         mark, wanted = digest(encoder.fingerprint), frozenset(spaces_of(mode))
 
         def is_stored(entry: _Entry) -> bool:
@@ -147,7 +156,12 @@ class UmeR1IndexWriter(TransformComponent):
             if one is None or not entry.content or one.content_hash != entry.content:
                 return False
             made = {"disc": one.fingerprint, "gen": one.gen_fingerprint}
-            return wanted <= one.spaces and all(made[space] == mark for space in wanted)
+            return (
+                wanted <= one.spaces
+                and all(made[space] == mark for space in wanted)
+                # The digest of a file knows nothing of what was added to its node since.
+                and (not entry.is_read or shown.get(one.id) == _shown(entry.node))
+            )
 
         todo = [entry for entry in entries if not is_stored(entry)]
         for entry in todo:
@@ -211,15 +225,13 @@ def node_document(node: BaseNode, item: MultimodalInput, content: str = "") -> D
     span = metadata.get("span_s")
     uri = str(metadata.get("uri") or next(_files(item), ""))
     title = str(metadata.get("title") or metadata.get("file_name") or Path(uri).name)
-    text = node.get_content(metadata_mode=MetadataMode.NONE)
     return Document(
         key=key,
         kind=_item_kind(kind),
         input=item,
         uri=uri,
         title=title,
-        # Our reader gives a title where there is no text.
-        text="" if text == title else text,
+        text=_text(node, title),
         page=metadata.get("page") if isinstance(metadata.get("page"), int) else None,
         span_s=(float(span[0]), float(span[1]))
         if isinstance(span, list | tuple) and len(span) == 2
@@ -272,6 +284,20 @@ def _key(node: BaseNode) -> str:
 def _own(node: BaseNode) -> dict[str, Any]:
     """Returns the metadata that are not the index's own fields."""
     return {name: value for name, value in node.metadata.items() if name not in _OURS}
+
+
+def _text(node: BaseNode, title: str) -> str:
+    text = node.get_content(metadata_mode=MetadataMode.NONE)
+    return "" if text == title else text  # our reader gives a title where there is no text
+
+
+def _shown(node: BaseNode) -> dict[str, Any]:
+    """Returns what is stored of a node of our reader that its file does not say, as it is stored."""
+    title = str(node.metadata.get("title") or "")
+    found: dict[str, Any] = jsonable(
+        {"ume_metadata": _own(node), "ume_text": _text(node, title), "ume_title": title}
+    )
+    return found
 
 
 def _told(node: BaseNode) -> dict[str, Any]:
