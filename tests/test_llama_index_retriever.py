@@ -410,6 +410,19 @@ def test_an_index_of_another_encoder_is_refused(index, make_encoder):
         UmeR1IndexWriter(index, make_encoder(model="m2"))([TextNode(text="x")])
 
 
+def test_the_writer_keeps_canaries_and_refuses_an_encoder_that_has_drifted(nano_encoder):
+    from ume_r1_rag.errors import IndexMismatch
+
+    with QdrantIndex(":memory:", fingerprint=nano_encoder.fingerprint) as index:
+        UmeR1IndexWriter(index, nano_encoder, mode="disc")([TextNode(text="x")])
+        kept = index.canaries()
+        assert kept.keys() == nano_encoder.canaries().keys()
+        index.keep_canaries({name: -one for name, one in kept.items()})
+        with pytest.raises(IndexMismatch, match="gives another vector than it did then"):
+            UmeR1IndexWriter(index, nano_encoder, mode="disc")([TextNode(text="y")])
+        assert index.count() == 1
+
+
 async def test_a_stock_store_reads_our_collection(filled, encoder):
     stock = QdrantVectorStore(
         client=filled.share_client(),

@@ -20,6 +20,7 @@ from ume_r1_rag.cache.content import content_digest
 from ume_r1_rag.encoder import digest
 from ume_r1_rag.errors import ConfigError, EncodeErrors, InputError
 from ume_r1_rag.index.payload import jsonable, point_id
+from ume_r1_rag.retriever.canary import recheck
 from ume_r1_rag.types import Document, Embedding, Encoder, ItemKind, Mode, MultimodalInput, mode_of, spaces_of
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class UmeR1IndexWriter(TransformComponent):
 
     _index: QdrantIndex = PrivateAttr()
     _model: UmeR1Embedding | Encoder = PrivateAttr()
+    _rechecked: bool = PrivateAttr(default=False)
 
     def __init__(self, index: QdrantIndex, embed_model: UmeR1Embedding | Encoder, **options: Any) -> None:
         """Joins them.
@@ -95,7 +97,7 @@ class UmeR1IndexWriter(TransformComponent):
 
         Raises:
             InputError: a node cannot be encoded; what came before its batch is written.
-            IndexMismatch: the index was written by another encoder.
+            IndexMismatch: the index was written by another encoder, or by one that computed otherwise.
         """
         encoder, mode = self._checked()
         show = bool(kwargs.get("show_progress"))
@@ -133,6 +135,9 @@ class UmeR1IndexWriter(TransformComponent):
     def _checked(self) -> tuple[Encoder, Mode]:
         encoder = self._model.encoder if isinstance(self._model, UmeR1Embedding) else self._model
         self._index.check(encoder.fingerprint, ignore=())
+        if not self._rechecked:
+            recheck(encoder, self._index, keep=True)
+            self._rechecked = True
         return encoder, self.mode or mode_of(encoder.spaces)
 
     def _batches(self, nodes: Sequence[BaseNode]) -> list[list[BaseNode]]:
