@@ -42,7 +42,10 @@ class UmeR1Embedding(Embeds):
     """
 
     model_config = ConfigDict(
-        extra="forbid", protected_namespaces=("pydantic_model_",), arbitrary_types_allowed=True
+        extra="forbid",
+        protected_namespaces=("pydantic_model_",),
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,  # the value of a misspelt api_key
     )
 
     model_name: str = Field(
@@ -111,6 +114,7 @@ class UmeR1Embedding(Embeds):
         """
         if options.get("embeddings_cache") is not None:
             raise ConfigError(_NO_CACHE)
+        _check_base_url(options.get("base_url"))
         own = getattr(encoder, "model", None)
         if model_name is not None:
             options["model_name"] = model_name
@@ -228,6 +232,14 @@ class UmeR1Embedding(Embeds):
             vllm=self.vllm,
             tenant=self.cache_tenant,
             **{name: getattr(self, name) for name in _MAKING if name not in ("vllm", "cache_tenant")},
+        )
+
+
+def _check_base_url(value: Any) -> None:
+    if isinstance(value, str) and "@" in (value.partition("://")[2] or value).partition("/")[0]:
+        raise ConfigError(
+            f"base_url={describe_url(value)!r} came with a user or password, which would be shown where the "
+            "embedding is: pass the key as api_key="
         )
 
 
