@@ -251,6 +251,10 @@ def test_what_decides_vectors_cannot_be_changed_afterwards(embedding):
     for name, value in [("mode", "gen"), ("model_name", "other"), ("think", 3)]:
         with pytest.raises(ConfigError, match=f"{name} decides the vectors"):
             setattr(embedding, name, value)
+        with pytest.raises(ConfigError, match=f"{name} decides the vectors"):
+            embedding.model_copy(update={name: value})
+    copied = embedding.model_copy(update={"embed_batch_size": 7}, deep=True)
+    assert (copied.embed_batch_size, copied.encoder) == (7, embedding.encoder)
     embedding.embed_batch_size = 3
     assert embedding.embed_batch_size == 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from llama_index.core.bridge.pydantic import ConfigDict, Field
@@ -219,11 +220,29 @@ class UmeR1Embedding(Embeds):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets what may change; refuses what decides the vectors, some of which may be stored already."""
+        if self.__pydantic_private__:
+            self._check_change(name, value)
+        super().__setattr__(name, value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Returns a copy that shares the encoder.
+
+        Args:
+            update: fields that may change.
+            deep: makes no difference.
+
+        Raises:
+            ConfigError: an updated field decides the vectors: the copy would still make the old ones.
+        """
+        for name, value in (update or {}).items():
+            self._check_change(name, value)
+        return super().model_copy(update=update)  # an encoder cannot be copied
+
+    def _check_change(self, name: str, value: Any) -> None:
         if name == "embeddings_cache" and value is not None:
             raise ConfigError(_NO_CACHE)
-        if name in type(self).model_fields and name not in _CHANGEABLE and self.__pydantic_private__:
+        if name in type(self).model_fields and name not in _CHANGEABLE:
             raise ConfigError(f"{name} decides the vectors and cannot be changed: make a new UmeR1Embedding")
-        super().__setattr__(name, value)
 
     def _encoder_options(self) -> EncoderOptions:
         return EncoderOptions(
