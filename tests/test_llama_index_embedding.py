@@ -148,7 +148,9 @@ def test_a_url_is_refused_unless_fetching_is_on(embedding):
 
 
 def test_packed_vectors_rank_by_the_weighted_sum(nano_encoder, shapes):
-    made = UmeR1Embedding(encoder=nano_encoder, mode="packed", weights=(0.3, 0.7), think="none")
+    made = UmeR1Embedding(
+        "nano", device="cpu", dtype="float32", mode="packed", weights=(0.3, 0.7), think="none"
+    )
     with pytest.warns(CostWarning):
         query = np.array(made.get_query_embedding("red"))
     document = np.array(made.get_image_embedding(str(shapes / "red.png")))
@@ -163,7 +165,7 @@ def test_gen_says_once_what_it_costs_and_disc_nothing(nano_encoder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         UmeR1Embedding(encoder=nano_encoder).get_query_embedding("red")
-    made = UmeR1Embedding(encoder=nano_encoder, mode="gen", think=4)
+    made = UmeR1Embedding("nano", mode="gen", think=4)
     with pytest.warns(
         CostWarning, match=r"the first 1 took \d+\.\d\d s here \(\d+\.\d\d s and \d+ tokens each\)"
     ):
@@ -243,6 +245,10 @@ def test_around_an_encoder_it_tells_that_it_cannot_travel(embedding, recording):
     with pytest.raises(ConfigError, match="encoder=…"):
         UmeR1Embedding.from_dict(embedding.to_dict())
     assert UmeR1Embedding.from_dict(embedding.to_dict(), encoder=recording).encoder is recording
+    assert UmeR1Embedding(encoder=recording, think="full").think == "full"
+    for think in (4, "none"):
+        with pytest.raises(ConfigError, match=f"think={think!r}, but the encoder that is given has think='f"):
+            UmeR1Embedding(encoder=recording, think=think)
     with pytest.raises(ConfigError, match="device says how an encoder is made"):
         UmeR1Embedding(encoder=recording, device="cpu")
 

@@ -106,7 +106,7 @@ class UmeR1Embedding(Embeds):
         Args:
             model_name: see the field.
             encoder: an encoder that is open already, in place of all that says how one is made. It is shared
-                and never pickled.
+                and never pickled. ``think`` is then its own.
             **options: the fields; an unknown one is an error.
 
         Raises:
@@ -132,12 +132,18 @@ class UmeR1Embedding(Embeds):
                 raise ConfigError(
                     f"{', '.join(foreign)} says how an encoder is made, but one is given: leave it out"
                 )
+            # The index and the cache go by its fingerprint, which says its own budget.
+            theirs = encoder.fingerprint.get("think")
+            if self.think is not None and self.think != theirs:
+                raise ConfigError(
+                    f"think={self.think!r}, but the encoder that is given has "
+                    f"{'none' if theirs is None else f'think={theirs!r}'}: give it to the encoder"
+                )
         lazy = LazyEncoder(self._encoder_options(), encoder)
         self._maker = OneVector(
             lazy,
             self.mode,
             weights=self.weights,
-            think=self.think if encoder is not None else None,
             query_kind=self.query_kind,
             concurrency=self.num_workers,
         )
