@@ -403,6 +403,28 @@ def test_a_node_that_cannot_be_encoded_is_named(index, encoder, tmp_path):
             write([node])
 
 
+def test_one_bad_node_costs_no_other(index, encoder, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    bad = [ImageNode(image_path=str(tmp_path / "broken.png"), id_="n1"), TextNode(text=" ", id_="n2")]
+    for turn, write in enumerate(
+        (
+            UmeR1IndexWriter(index, encoder, batch_size=3),
+            lambda n: asyncio.run(UmeR1IndexWriter(index, encoder, batch_size=3).acall(n)),
+        )
+    ):
+        good = [TextNode(text=f"note {turn} {number}", id_=f"{turn} {number}") for number in range(5)]
+        with pytest.raises(
+            InputError, match=r"(?s)node n1: .*2 of 7 nodes failed; the others are written"
+        ) as e:
+            write([good[0], *bad, *good[1:]])
+        assert "node n2: it has neither text" in str(e.value)
+        assert index.count() == 5 * (turn + 1)
+        assert all(node.embedding is not None for node in good)
+        before = len(encoder.seen)
+        write(good)
+        assert len(encoder.seen) == before
+
+
 def test_an_index_of_another_encoder_is_refused(index, make_encoder):
     from ume_r1_rag.errors import IndexMismatch
 

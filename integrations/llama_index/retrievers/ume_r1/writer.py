@@ -7,6 +7,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from llama_index.core.schema import MetadataMode, TransformComponent
 from llama_index.core.utils import get_tqdm_iterable
 
 from llama_index.embeddings.ume_r1 import EMBED_KEY, UmeR1Embedding, node_input
+from llama_index.embeddings.ume_r1.failed import failed_nodes, failures
 from ume_r1_rag.cache.content import content_digest
 from ume_r1_rag.encoder import digest
 from ume_r1_rag.errors import ConfigError, EncodeErrors, InputError
@@ -96,40 +98,51 @@ class UmeR1IndexWriter(TransformComponent):
         """Writes nodes and returns them.
 
         Raises:
-            InputError: a node cannot be encoded; what came before its batch is written.
+            InputError: nodes cannot be encoded, which are named; all others are written.
             IndexMismatch: the index was written by another encoder, or by one that computed otherwise.
         """
         encoder, mode = self._checked()
         show = bool(kwargs.get("show_progress"))
+        failed: list[InputError] = []
         for batch in get_tqdm_iterable(self._batches(nodes), show, "Indexing nodes"):
-            todo = self._todo(batch, encoder, mode)
-            if todo:
-                try:
-                    found = encoder.encode_document([entry.input for entry in todo], mode)
-                except EncodeErrors as error:
-                    raise _failed(todo, error) from error
-                self._write(todo, found)
+            todo = self._todo(batch, encoder, mode, failed)
+            if not todo:
+                continue
+            found: Sequence[Embedding | None]
+            try:
+                found = encoder.encode_document([entry.input for entry in todo], mode)
+            except EncodeErrors as error:
+                found = error.results
+                failed += failures([entry.node for entry in todo], error)
+            self._write(todo, found)
+        if failed:
+            raise failed_nodes(failed, len(nodes), "written")
         return nodes
 
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
         """:meth:`__call__` without blocking the event loop; a batch is written while the next is encoded."""
         encoder, mode = await asyncio.to_thread(self._checked)
         writing: asyncio.Task[None] | None = None
+        failed: list[InputError] = []
         try:
             for batch in self._batches(nodes):
-                todo = await asyncio.to_thread(self._todo, batch, encoder, mode)
+                todo = await asyncio.to_thread(self._todo, batch, encoder, mode, failed)
                 if not todo:
                     continue
+                found: Sequence[Embedding | None]
                 try:
                     found = await encoder.aencode_document([entry.input for entry in todo], mode)
                 except EncodeErrors as error:
-                    raise _failed(todo, error) from error
+                    found = error.results
+                    failed += failures([entry.node for entry in todo], error)
                 if writing is not None:
                     await writing
                 writing = asyncio.create_task(asyncio.to_thread(self._write, todo, found))
         finally:
             if writing is not None:
                 await writing
+        if failed:
+            raise failed_nodes(failed, len(nodes), "written")
         return nodes
 
     def _checked(self) -> tuple[Encoder, Mode]:
@@ -144,9 +157,17 @@ class UmeR1IndexWriter(TransformComponent):
         every = list(nodes)
         return [every[start : start + self.batch_size] for start in range(0, len(every), self.batch_size)]
 
-    def _todo(self, nodes: Sequence[BaseNode], encoder: Encoder, mode: Mode) -> list[_Entry]:
-        """Returns the nodes that are not stored as they would be written now, ready to be encoded."""
-        entries = [_Entry(node, encoder.max_video_frames) for node in nodes]
+    def _todo(
+        self, nodes: Sequence[BaseNode], encoder: Encoder, mode: Mode, failed: list[InputError]
+    ) -> list[_Entry]:
+        """Returns the nodes that are not stored as they would be written now, ready to be encoded.
+
+        What cannot be encoded is added to ``failed``.
+        """
+        entries: list[_Entry] = []
+        for node in nodes:
+            with _kept(failed):
+                entries.append(_Entry(node, encoder.max_video_frames))
         known = self._index.stored(entry.key for entry in entries if entry.content)
         read = [known[entry.key].id for entry in entries if entry.is_read and entry.key in known]
         records = self._index.records(read, _SHOWN) if read else {}
@@ -168,14 +189,21 @@ class UmeR1IndexWriter(TransformComponent):
                 and (not entry.is_read or shown.get(one.id) == _shown(entry.node))
             )
 
-        todo = [entry for entry in entries if not is_stored(entry)]
-        for entry in todo:
-            _ = entry.input  # a clip is decoded here, where that does not block a loop
+        todo: list[_Entry] = []
+        for entry in entries:
+            if not is_stored(entry):
+                with _kept(failed):
+                    _ = entry.input  # a clip is decoded here, where that does not block a loop
+                    todo.append(entry)
         return todo
 
-    def _write(self, todo: Sequence[_Entry], found: Sequence[Embedding]) -> None:
-        self._index.upsert((node_document(entry.node, entry.input, entry.content) for entry in todo), found)
-        for entry, embedding in zip(todo, found, strict=True):
+    def _write(self, todo: Sequence[_Entry], found: Sequence[Embedding | None]) -> None:
+        done = [(entry, one) for entry, one in zip(todo, found, strict=True) if one is not None]
+        self._index.upsert(
+            [node_document(entry.node, entry.input, entry.content) for entry, _ in done],
+            [embedding for _, embedding in done],
+        )
+        for entry, embedding in done:
             vector = embedding.disc if embedding.disc is not None else embedding.gen
             entry.node.embedding = None if vector is None else vector.tolist()
 
@@ -310,7 +338,9 @@ def _told(node: BaseNode) -> dict[str, Any]:
     return {name: value for name, value in node.metadata.items() if name != "gen_issue"}
 
 
-def _failed(todo: Sequence[_Entry], error: EncodeErrors) -> InputError:
-    at, first = error.failures[0]
-    more = f" (and {len(error.failures) - 1} more of the batch)" if error.failures[1:] else ""
-    return InputError(f"node {todo[at].node.node_id}: {first}{more}")
+@contextmanager
+def _kept(failed: list[InputError]) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        failed.append(error)
