@@ -253,6 +253,34 @@ def test_a_page_that_has_changed_is_not_shown(make, filled, encoder, shapes, tmp
     assert "no picture of" in caplog.text
 
 
+def test_of_a_file_that_is_gone_or_another_there_is_no_picture(make, filled, encoder, shapes, tmp_path):
+    from made_files import text_pdf
+    from PIL import Image
+
+    page, picture = tmp_path / "x.pdf", tmp_path / "x.png"
+    page.write_bytes(text_pdf(["first"]))
+    Image.new("RGB", (84, 84), "green").save(picture)
+    nodes = UmeR1Reader(tmp_path / "pages", embed_model=encoder).load_nodes([page, picture])
+    UmeR1IndexWriter(filled, encoder)(nodes)
+    ours = {"title": ["x.pdf", "x.png"]}
+
+    def found():
+        return [one.node for one in make(k=5, filters=ours).retrieve("first")]
+
+    assert [type(node) for node in found()] == [ImageNode, ImageNode]  # and now the page is rendered
+    before = {path: path.read_bytes() for path in (page, picture)}
+    page.write_bytes(text_pdf(["second"]))
+    Image.new("RGB", (84, 84), "black").save(picture)
+    assert [type(node) for node in found()] == [TextNode, TextNode]
+    assert all("has changed since it was indexed" in node.metadata["image_error"] for node in found())
+    for path, data in before.items():
+        path.write_bytes(data)
+    assert [type(node) for node in found()] == [ImageNode, ImageNode]
+    page.unlink()
+    picture.unlink()
+    assert [type(node) for node in found()] == [TextNode, TextNode]
+
+
 # Filters.
 
 
