@@ -253,6 +253,34 @@ def test_a_page_that_has_changed_is_not_shown(make, filled, encoder, shapes, tmp
     assert "no picture of" in caplog.text
 
 
+def test_of_a_file_that_is_gone_or_another_there_is_no_picture(make, filled, encoder, shapes, tmp_path):
+    from made_files import text_pdf
+    from PIL import Image
+
+    page, picture = tmp_path / "x.pdf", tmp_path / "x.png"
+    page.write_bytes(text_pdf(["first"]))
+    Image.new("RGB", (84, 84), "green").save(picture)
+    nodes = UmeR1Reader(tmp_path / "pages", embed_model=encoder).load_nodes([page, picture])
+    UmeR1IndexWriter(filled, encoder)(nodes)
+    ours = {"title": ["x.pdf", "x.png"]}
+
+    def found():
+        return [one.node for one in make(k=5, filters=ours).retrieve("first")]
+
+    assert [type(node) for node in found()] == [ImageNode, ImageNode]  # and now the page is rendered
+    before = {path: path.read_bytes() for path in (page, picture)}
+    page.write_bytes(text_pdf(["second"]))
+    Image.new("RGB", (84, 84), "black").save(picture)
+    assert [type(node) for node in found()] == [TextNode, TextNode]
+    assert all("has changed since it was indexed" in node.metadata["image_error"] for node in found())
+    for path, data in before.items():
+        path.write_bytes(data)
+    assert [type(node) for node in found()] == [ImageNode, ImageNode]
+    page.unlink()
+    picture.unlink()
+    assert [type(node) for node in found()] == [TextNode, TextNode]
+
+
 # Filters.
 
 
@@ -336,6 +364,53 @@ def test_what_is_stored_is_not_encoded_again(filled, encoder, shapes, tmp_path):
     assert filled.count({"lang": "de"}) == 1
 
 
+def test_nodes_that_share_a_key_do_not_overwrite_each_other(index, encoder, shapes, tmp_path):
+    from llama_index.core.node_parser import SentenceSplitter
+
+    (tmp_path / "long.txt").write_text("".join(f"This is sentence number {n} of them. " for n in range(60)))
+    nodes = UmeR1Reader(tmp_path / "pages").load_nodes(tmp_path / "long.txt")
+    chunks = SentenceSplitter(chunk_size=128, chunk_overlap=0)(nodes)
+    assert len(chunks) > 3
+    assert len({node.metadata["key"] for node in chunks}) == 1
+    writer = UmeR1IndexWriter(index, encoder)
+    writer(nodes)
+    writer(chunks)
+    assert index.count() == 1 + len(chunks)
+    writer([TextNode(text=text, id_=text, metadata={"key": "same", "content_hash": "same"}) for text in "ab"])
+    assert index.count() == 3 + len(chunks)
+    seen = len(encoder.seen)
+    writer([*nodes, *chunks])
+    assert len(encoder.seen) == seen
+    writer([TextNode(text="c", id_="b", metadata={"key": "same", "content_hash": "same"})])
+    assert index.retrieve(["b"])[0].payload["ume_text"] == "c"
+
+
+def test_changed_metadata_and_text_of_a_file_that_has_not_are_written(filled, encoder, shapes, tmp_path):
+    def nodes():
+        return UmeR1Reader(tmp_path / "pages", embed_model=encoder).load_nodes(shapes)
+
+    writer = UmeR1IndexWriter(filled, encoder)
+    tagged = nodes()
+    for node in tagged:
+        node.metadata |= {"acl": ("alice", "bob"), "score": np.float32(0.5)}
+    before = len(encoder.seen)
+    writer(tagged)
+    assert len(encoder.seen) == before + len(tagged)
+    assert filled.count({"acl": "alice"}) == len(tagged)
+    writer(tagged)
+    assert len(encoder.seen) == before + len(tagged)
+    page = next(node for node in tagged if node.metadata.get("page") == 2)
+    page.set_content("read by a better reader")
+    writer(tagged)
+    assert len(encoder.seen) == before + len(tagged) + 1
+    assert filled.retrieve([page.metadata["key"]])[0].payload["ume_text"] == "read by a better reader"
+    writer(nodes())  # what is taken away, too
+    assert filled.count({"acl": "alice"}) == 0
+    done = len(encoder.seen)
+    report = ingest(encoder, filled, [shapes])
+    assert len(encoder.seen) == done, report
+
+
 async def test_a_pipeline_writes_every_time(index, encoder, shapes):
     pipeline = IngestionPipeline(transformations=[UmeR1IndexWriter(index, encoder)])
     pipeline.run(nodes=[ImageNode(image_path=str(shapes / "red.png"), id_="a")])
@@ -356,11 +431,46 @@ def test_a_node_that_cannot_be_encoded_is_named(index, encoder, tmp_path):
             write([node])
 
 
+def test_one_bad_node_costs_no_other(index, encoder, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    bad = [ImageNode(image_path=str(tmp_path / "broken.png"), id_="n1"), TextNode(text=" ", id_="n2")]
+    for turn, write in enumerate(
+        (
+            UmeR1IndexWriter(index, encoder, batch_size=3),
+            lambda n: asyncio.run(UmeR1IndexWriter(index, encoder, batch_size=3).acall(n)),
+        )
+    ):
+        good = [TextNode(text=f"note {turn} {number}", id_=f"{turn} {number}") for number in range(5)]
+        with pytest.raises(
+            InputError, match=r"(?s)node n1: .*2 of 7 nodes failed; the others are written"
+        ) as e:
+            write([good[0], *bad, *good[1:]])
+        assert "node n2: it has neither text" in str(e.value)
+        assert index.count() == 5 * (turn + 1)
+        assert all(node.embedding is not None for node in good)
+        before = len(encoder.seen)
+        write(good)
+        assert len(encoder.seen) == before
+
+
 def test_an_index_of_another_encoder_is_refused(index, make_encoder):
     from ume_r1_rag.errors import IndexMismatch
 
     with pytest.raises(IndexMismatch):
         UmeR1IndexWriter(index, make_encoder(model="m2"))([TextNode(text="x")])
+
+
+def test_the_writer_keeps_canaries_and_refuses_an_encoder_that_has_drifted(nano_encoder):
+    from ume_r1_rag.errors import IndexMismatch
+
+    with QdrantIndex(":memory:", fingerprint=nano_encoder.fingerprint) as index:
+        UmeR1IndexWriter(index, nano_encoder, mode="disc")([TextNode(text="x")])
+        kept = index.canaries()
+        assert kept.keys() == nano_encoder.canaries().keys()
+        index.keep_canaries({name: -one for name, one in kept.items()})
+        with pytest.raises(IndexMismatch, match="gives another vector than it did then"):
+            UmeR1IndexWriter(index, nano_encoder, mode="disc")([TextNode(text="y")])
+        assert index.count() == 1
 
 
 async def test_a_stock_store_reads_our_collection(filled, encoder):

@@ -417,7 +417,7 @@ def test_trap_one_vector_a_query_and_none_of_the_other_space(nano_encoder, index
 
 def test_trap_a_simple_store_keeps_what_it_was_given(embedding, shapes):
     # The in-memory store of LlamaIndex compares by cosine: the packed form ranks there as well.
-    packed = UmeR1Embedding(encoder=embedding.encoder, mode="packed", think="none")
+    packed = UmeR1Embedding("nano", mode="packed", think="none")
     store = SimpleVectorStore()
     with pytest.warns(UserWarning, match="writes a reasoning"):
         store.add(list(packed(pictures(shapes))))

@@ -1,8 +1,8 @@
 """PageImages: pages and clips as picture files, for models that look at what was found.
 
 A page is a part of a PDF, and frameworks hand pictures on by path: so it is rendered once, into a folder,
-under a name that is the digest of its content. A PDF that has changed since it was indexed is not rendered:
-the page that was found is no more.
+under a name that is the digest of its content. A PDF that is gone or has changed since it was indexed is not
+shown, rendered before or not: the page that was found is no more.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,33 @@ def default_folder() -> Path:
         return Path(named)
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "ume-r1" / "pages"
+
+
+def is_unchanged(payload: Mapping[str, Any]) -> bool:
+    """Returns whether the file of a stored point is there and holds what it held when it was indexed.
+
+    Its bytes are read once for each version of it. Of a point that was not read from a file, nothing is known
+    against it.
+    """
+    from ume_r1_rag.ingest.files import path_of
+    from ume_r1_rag.ingest.opened import READER, state_of
+
+    digest, *fields = str(payload.get("ume_content_hash") or "").split(";")
+    if f"r{READER}" not in {field.partition("=")[0] for field in fields}:
+        return True
+    places = (path_of(str(payload.get(f"ume_{field}") or "")) for field in ("document", "uri"))
+    path = next((place for place in places if Path(place).is_absolute() and Path(place).is_file()), None)
+    try:
+        return path is not None and _known_digest(path, state_of(path)) == digest
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=1 << 14)
+def _known_digest(path: str, state: tuple[int, int, int]) -> str:  # noqa: ARG001 -- it tells versions apart
+    from ume_r1_rag.ingest.opened import digest_of
+
+    return digest_of(path)
 
 
 class PageImages:
@@ -69,11 +97,12 @@ class PageImages:
         """Returns the file of a stored page, rendered now if it was not before.
 
         Raises:
-            FileGone: the PDF is gone, and the page was never rendered.
+            FileGone: the PDF is gone.
             InputError: the PDF has changed since it was indexed, or is broken.
         """
         target = self._target(str(payload.get("ume_content_hash") or ""))
-        if not target.is_file():
+        # Read again, a file that is not as it was has the right error.
+        if not (target.is_file() and is_unchanged(payload)):
             from ume_r1_rag.ingest import reread
 
             self._write(reread(payload, max_page_pixels=self.max_pixels).input.images[0], target)

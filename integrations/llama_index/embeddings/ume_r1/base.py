@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from llama_index.core.bridge.pydantic import ConfigDict, Field
@@ -42,7 +43,10 @@ class UmeR1Embedding(Embeds):
     """
 
     model_config = ConfigDict(
-        extra="forbid", protected_namespaces=("pydantic_model_",), arbitrary_types_allowed=True
+        extra="forbid",
+        protected_namespaces=("pydantic_model_",),
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,  # the value of a misspelt api_key
     )
 
     model_name: str = Field(
@@ -102,7 +106,7 @@ class UmeR1Embedding(Embeds):
         Args:
             model_name: see the field.
             encoder: an encoder that is open already, in place of all that says how one is made. It is shared
-                and never pickled.
+                and never pickled. ``think`` is then its own.
             **options: the fields; an unknown one is an error.
 
         Raises:
@@ -111,6 +115,7 @@ class UmeR1Embedding(Embeds):
         """
         if options.get("embeddings_cache") is not None:
             raise ConfigError(_NO_CACHE)
+        _check_base_url(options.get("base_url"))
         own = getattr(encoder, "model", None)
         if model_name is not None:
             options["model_name"] = model_name
@@ -127,12 +132,18 @@ class UmeR1Embedding(Embeds):
                 raise ConfigError(
                     f"{', '.join(foreign)} says how an encoder is made, but one is given: leave it out"
                 )
+            # The index and the cache go by its fingerprint, which says its own budget.
+            theirs = encoder.fingerprint.get("think")
+            if self.think is not None and self.think != theirs:
+                raise ConfigError(
+                    f"think={self.think!r}, but the encoder that is given has "
+                    f"{'none' if theirs is None else f'think={theirs!r}'}: give it to the encoder"
+                )
         lazy = LazyEncoder(self._encoder_options(), encoder)
         self._maker = OneVector(
             lazy,
             self.mode,
             weights=self.weights,
-            think=self.think if encoder is not None else None,
             query_kind=self.query_kind,
             concurrency=self.num_workers,
         )
@@ -215,11 +226,29 @@ class UmeR1Embedding(Embeds):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets what may change; refuses what decides the vectors, some of which may be stored already."""
+        if self.__pydantic_private__:
+            self._check_change(name, value)
+        super().__setattr__(name, value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Returns a copy that shares the encoder.
+
+        Args:
+            update: fields that may change.
+            deep: makes no difference.
+
+        Raises:
+            ConfigError: an updated field decides the vectors: the copy would still make the old ones.
+        """
+        for name, value in (update or {}).items():
+            self._check_change(name, value)
+        return super().model_copy(update=update)  # an encoder cannot be copied
+
+    def _check_change(self, name: str, value: Any) -> None:
         if name == "embeddings_cache" and value is not None:
             raise ConfigError(_NO_CACHE)
-        if name in type(self).model_fields and name not in _CHANGEABLE and self.__pydantic_private__:
+        if name in type(self).model_fields and name not in _CHANGEABLE:
             raise ConfigError(f"{name} decides the vectors and cannot be changed: make a new UmeR1Embedding")
-        super().__setattr__(name, value)
 
     def _encoder_options(self) -> EncoderOptions:
         return EncoderOptions(
@@ -228,6 +257,14 @@ class UmeR1Embedding(Embeds):
             vllm=self.vllm,
             tenant=self.cache_tenant,
             **{name: getattr(self, name) for name in _MAKING if name not in ("vllm", "cache_tenant")},
+        )
+
+
+def _check_base_url(value: Any) -> None:
+    if isinstance(value, str) and "@" in (value.partition("://")[2] or value).partition("/")[0]:
+        raise ConfigError(
+            f"base_url={describe_url(value)!r} came with a user or password, which would be shown where the "
+            "embedding is: pass the key as api_key="
         )
 
 

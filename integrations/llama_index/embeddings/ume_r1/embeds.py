@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
 from llama_index.core.utils import get_tqdm_iterable
 
+from llama_index.embeddings.ume_r1.failed import failed_nodes, failures
 from llama_index.embeddings.ume_r1.node_input import node_input
 from llama_index.embeddings.ume_r1.observed import aobserved, observed
 from ume_r1_rag.describe import describe, shorten
@@ -150,15 +151,18 @@ class Embeds(MultiModalEmbedding):
             **kwargs: ``show_progress``; what is meant for other transformations is passed over.
 
         Raises:
-            InputError: a node cannot be embedded; its id is named, and no node has been changed.
+            InputError: nodes cannot be embedded, which are named; all others have their embedding.
         """
         show = bool(kwargs.get("show_progress"))
-        done: list[_Done] = []
+        failed: list[InputError] = []
         for batch in get_tqdm_iterable(self._split(nodes), show, "Embedding nodes"):
             work = _Nodes(batch, self._lazy.get().max_video_frames)
-            vectors = observed(self, work.chunks, partial(self._node_vectors, work))
-            done += zip(batch, vectors, work.found, strict=True)
-        return _filled(nodes, done)
+            if work.items:
+                work.fill(observed(self, work.chunks, partial(self._node_vectors, work)))
+            failed += work.failed
+        if failed:
+            raise failed_nodes(failed, len(nodes), "embedded")
+        return nodes
 
     @dispatcher.span
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
@@ -166,35 +170,35 @@ class Embeds(MultiModalEmbedding):
         # One batch more than is encoded at a time: the decoded clips of a whole corpus would fill the memory.
         turns = asyncio.Semaphore((self.num_workers or CONCURRENCY) + 1)
 
-        async def one(batch: Sequence[BaseNode]) -> list[_Done]:
+        async def one(batch: Sequence[BaseNode]) -> list[InputError]:
             async with turns:
                 encoder = await self._lazy.aget()
                 work = await asyncio.to_thread(_Nodes, batch, encoder.max_video_frames)
-                vectors = await aobserved(self, work.chunks, lambda: self._anode_vectors(work))
-                return list(zip(batch, vectors, work.found, strict=True))
+                if work.items:
+                    work.fill(await aobserved(self, work.chunks, lambda: self._anode_vectors(work)))
+                return work.failed
 
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one(batch)) for batch in self._split(nodes)]
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        return _filled(nodes, [entry for task in tasks for entry in task.result()])
+        failed = [error for task in tasks for error in task.result()]
+        if failed:
+            raise failed_nodes(failed, len(nodes), "embedded")
+        return nodes
 
-    def _encoded(
-        self, role: Role, items: Sequence[MultimodalInput], names: Sequence[str] = ()
-    ) -> list[UmeEmbedding]:
+    def _encoded(self, role: Role, items: Sequence[MultimodalInput]) -> list[UmeEmbedding]:
         try:
             return self._maker.encode(role, items)
         except EncodeErrors as error:
-            raise _failed(names or _chunks(items), error) from error
+            raise _failed(_chunks(items), error) from error
 
-    async def _aencoded(
-        self, role: Role, items: Sequence[MultimodalInput], names: Sequence[str] = ()
-    ) -> list[UmeEmbedding]:
+    async def _aencoded(self, role: Role, items: Sequence[MultimodalInput]) -> list[UmeEmbedding]:
         try:
             return await self._maker.aencode(role, items)
         except EncodeErrors as error:
-            raise _failed(names or _chunks(items), error) from error
+            raise _failed(_chunks(items), error) from error
 
     def _vectors(self, role: Role, items: Sequence[MultimodalInput]) -> list[Embedding]:
         return [self._maker.vector(role, one) for one in self._encoded(role, items)]
@@ -227,32 +231,58 @@ class Embeds(MultiModalEmbedding):
         return [every[start : start + size] for start in range(0, len(every), size)]
 
     def _node_vectors(self, work: _Nodes) -> list[Embedding]:
-        work.found = self._encoded("document", work.items, work.names)
+        try:
+            work.found = self._maker.encode("document", work.items)
+        except EncodeErrors as error:
+            work.part(error)
         return [self._maker.vector("document", one) for one in work.found]
 
     async def _anode_vectors(self, work: _Nodes) -> list[Embedding]:
-        work.found = await self._aencoded("document", work.items, work.names)
+        try:
+            work.found = await self._maker.aencode("document", work.items)
+        except EncodeErrors as error:
+            work.part(error)
         return [self._maker.vector("document", one) for one in work.found]
 
 
-_Done: TypeAlias = "tuple[BaseNode, list[float], UmeEmbedding]"
-
-
 class _Nodes:
-    """A batch of nodes on its way.
+    """A batch of nodes on its way; those that fail leave it.
 
     Attributes:
+        nodes: the nodes.
         items: what the encoder sees of each.
-        names: how an error names each.
         chunks: how handlers are told each.
         found: what came out.
+        failed: what became of those that left.
     """
 
     def __init__(self, nodes: Sequence[BaseNode], max_frames: int) -> None:
-        self.items = [node_input(node, max_frames) for node in nodes]
-        self.names = [f"node {node.node_id}" for node in nodes]
-        self.chunks = _chunks(self.items)
+        self.nodes: list[BaseNode] = []
+        self.items: list[MultimodalInput] = []
+        self.failed: list[InputError] = []
         self.found: list[UmeEmbedding] = []
+        for node in nodes:
+            try:
+                self.items.append(node_input(node, max_frames))
+                self.nodes.append(node)
+            except InputError as error:
+                self.failed.append(error)
+        self.chunks = _chunks(self.items)
+
+    def part(self, error: EncodeErrors) -> None:
+        """Keeps what was finished when the encoder failed on the rest."""
+        self.failed += failures(self.nodes, error)
+        whole = [at for at, one in enumerate(error.results) if one is not None]
+        self.found = [one for one in error.results if one is not None]
+        self.nodes = [self.nodes[at] for at in whole]
+        self.chunks[:] = [self.chunks[at] for at in whole]  # in place: handlers are about to be told
+
+    def fill(self, vectors: Sequence[Embedding]) -> None:
+        """Gives the nodes their vectors."""
+        for node, vector, embedding in zip(self.nodes, vectors, self.found, strict=True):
+            node.embedding = vector
+            if embedding.gen_valid is False:
+                node.metadata["gen_issue"] = embedding.gen_issue
 
 
 def _text(text: str) -> MultimodalInput:
@@ -289,11 +319,3 @@ def _failed(names: Sequence[str], error: EncodeErrors) -> InputError:
     more = len(error.failures) - 1
     named = shorten(names[at], 80)
     return InputError(f"{named}: {first}{f' (and {more} more of the batch)' if more else ''}")
-
-
-def _filled(nodes: Sequence[BaseNode], done: Sequence[_Done]) -> Sequence[BaseNode]:
-    for node, vector, embedding in done:
-        node.embedding = vector
-        if embedding.gen_valid is False:
-            node.metadata["gen_issue"] = embedding.gen_issue
-    return nodes

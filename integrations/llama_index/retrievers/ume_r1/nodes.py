@@ -15,8 +15,9 @@ from llama_index.core.schema import (
     TextNode,
 )
 
-from ume_r1_rag.errors import UmeR1Error
+from ume_r1_rag.errors import InputError, UmeR1Error
 from ume_r1_rag.frameworks import PageImages, hit_metadata, hit_text
+from ume_r1_rag.frameworks.page_images import is_unchanged
 from ume_r1_rag.ingest.files import path_of
 from ume_r1_rag.types import Hit
 
@@ -78,4 +79,6 @@ def _picture(hit: Hit, pages: PageImages) -> str | None:
     path = path_of(hit.uri)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"the picture {hit.uri!r} is not there any more")
+    if not is_unchanged(hit.payload):
+        raise InputError(f"the picture {hit.uri!r} has changed since it was indexed: index it again")
     return path

@@ -7,6 +7,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,12 @@ from llama_index.core.schema import MetadataMode, TransformComponent
 from llama_index.core.utils import get_tqdm_iterable
 
 from llama_index.embeddings.ume_r1 import EMBED_KEY, UmeR1Embedding, node_input
+from llama_index.embeddings.ume_r1.failed import failed_nodes, failures
 from ume_r1_rag.cache.content import content_digest
 from ume_r1_rag.encoder import digest
 from ume_r1_rag.errors import ConfigError, EncodeErrors, InputError
-from ume_r1_rag.index.payload import point_id
+from ume_r1_rag.index.payload import jsonable, point_id
+from ume_r1_rag.retriever.canary import recheck
 from ume_r1_rag.types import Document, Embedding, Encoder, ItemKind, Mode, MultimodalInput, mode_of, spaces_of
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 _OURS = frozenset(
     {"key", "kind", "uri", "title", "page", "span_s", "document", "content_hash", EMBED_KEY, "gen_issue"}
 )
+_NOTHING: dict[str, Any] = {"ume_metadata": {}, "ume_text": "", "ume_title": ""}
+_SHOWN = list(_NOTHING)
+"""What a user may change of a node that our reader made, by the payload's names."""
 _KINDS = ("page", "image", "clip", "text")
 
 
@@ -56,6 +62,7 @@ class UmeR1IndexWriter(TransformComponent):
 
     _index: QdrantIndex = PrivateAttr()
     _model: UmeR1Embedding | Encoder = PrivateAttr()
+    _rechecked: bool = PrivateAttr(default=False)
 
     def __init__(self, index: QdrantIndex, embed_model: UmeR1Embedding | Encoder, **options: Any) -> None:
         """Joins them.
@@ -91,55 +98,83 @@ class UmeR1IndexWriter(TransformComponent):
         """Writes nodes and returns them.
 
         Raises:
-            InputError: a node cannot be encoded; what came before its batch is written.
-            IndexMismatch: the index was written by another encoder.
+            InputError: nodes cannot be encoded, which are named; all others are written.
+            IndexMismatch: the index was written by another encoder, or by one that computed otherwise.
         """
         encoder, mode = self._checked()
         show = bool(kwargs.get("show_progress"))
+        failed: list[InputError] = []
         for batch in get_tqdm_iterable(self._batches(nodes), show, "Indexing nodes"):
-            todo = self._todo(batch, encoder, mode)
-            if todo:
-                try:
-                    found = encoder.encode_document([entry.input for entry in todo], mode)
-                except EncodeErrors as error:
-                    raise _failed(todo, error) from error
-                self._write(todo, found)
+            todo = self._todo(batch, encoder, mode, failed)
+            if not todo:
+                continue
+            found: Sequence[Embedding | None]
+            try:
+                found = encoder.encode_document([entry.input for entry in todo], mode)
+            except EncodeErrors as error:
+                found = error.results
+                failed += failures([entry.node for entry in todo], error)
+            self._write(todo, found)
+        if failed:
+            raise failed_nodes(failed, len(nodes), "written")
         return nodes
 
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> Sequence[BaseNode]:
         """:meth:`__call__` without blocking the event loop; a batch is written while the next is encoded."""
         encoder, mode = await asyncio.to_thread(self._checked)
         writing: asyncio.Task[None] | None = None
+        failed: list[InputError] = []
         try:
             for batch in self._batches(nodes):
-                todo = await asyncio.to_thread(self._todo, batch, encoder, mode)
+                todo = await asyncio.to_thread(self._todo, batch, encoder, mode, failed)
                 if not todo:
                     continue
+                found: Sequence[Embedding | None]
                 try:
                     found = await encoder.aencode_document([entry.input for entry in todo], mode)
                 except EncodeErrors as error:
-                    raise _failed(todo, error) from error
+                    found = error.results
+                    failed += failures([entry.node for entry in todo], error)
                 if writing is not None:
                     await writing
                 writing = asyncio.create_task(asyncio.to_thread(self._write, todo, found))
         finally:
             if writing is not None:
                 await writing
+        if failed:
+            raise failed_nodes(failed, len(nodes), "written")
         return nodes
 
     def _checked(self) -> tuple[Encoder, Mode]:
         encoder = self._model.encoder if isinstance(self._model, UmeR1Embedding) else self._model
         self._index.check(encoder.fingerprint, ignore=())
+        if not self._rechecked:
+            recheck(encoder, self._index, keep=True)
+            self._rechecked = True
         return encoder, self.mode or mode_of(encoder.spaces)
 
     def _batches(self, nodes: Sequence[BaseNode]) -> list[list[BaseNode]]:
         every = list(nodes)
         return [every[start : start + self.batch_size] for start in range(0, len(every), self.batch_size)]
 
-    def _todo(self, nodes: Sequence[BaseNode], encoder: Encoder, mode: Mode) -> list[_Entry]:
-        """Returns the nodes that are not stored as they would be written now, ready to be encoded."""
-        entries = [_Entry(node, encoder.max_video_frames) for node in nodes]
+    def _todo(
+        self, nodes: Sequence[BaseNode], encoder: Encoder, mode: Mode, failed: list[InputError]
+    ) -> list[_Entry]:
+        """Returns the nodes that are not stored as they would be written now, ready to be encoded.
+
+        What cannot be encoded is added to ``failed``.
+        """
+        entries: list[_Entry] = []
+        for node in nodes:
+            with _kept(failed):
+                entries.append(_Entry(node, encoder.max_video_frames))
         known = self._index.stored(entry.key for entry in entries if entry.content)
+        read = [known[entry.key].id for entry in entries if entry.is_read and entry.key in known]
+        records = self._index.records(read, _SHOWN) if read else {}
+        shown = {
+            id: {name: (record.payload or {}).get(name, empty) for name, empty in _NOTHING.items()}
+            for id, record in records.items()
+        }
         mark, wanted = digest(encoder.fingerprint), frozenset(spaces_of(mode))
 
         def is_stored(entry: _Entry) -> bool:
@@ -147,16 +182,28 @@ class UmeR1IndexWriter(TransformComponent):
             if one is None or not entry.content or one.content_hash != entry.content:
                 return False
             made = {"disc": one.fingerprint, "gen": one.gen_fingerprint}
-            return wanted <= one.spaces and all(made[space] == mark for space in wanted)
+            return (
+                wanted <= one.spaces
+                and all(made[space] == mark for space in wanted)
+                # The digest of a file knows nothing of what was added to its node since.
+                and (not entry.is_read or shown.get(one.id) == _shown(entry.node))
+            )
 
-        todo = [entry for entry in entries if not is_stored(entry)]
-        for entry in todo:
-            _ = entry.input  # a clip is decoded here, where that does not block a loop
+        todo: list[_Entry] = []
+        for entry in entries:
+            if not is_stored(entry):
+                with _kept(failed):
+                    _ = entry.input  # a clip is decoded here, where that does not block a loop
+                    todo.append(entry)
         return todo
 
-    def _write(self, todo: Sequence[_Entry], found: Sequence[Embedding]) -> None:
-        self._index.upsert((node_document(entry.node, entry.input, entry.content) for entry in todo), found)
-        for entry, embedding in zip(todo, found, strict=True):
+    def _write(self, todo: Sequence[_Entry], found: Sequence[Embedding | None]) -> None:
+        done = [(entry, one) for entry, one in zip(todo, found, strict=True) if one is not None]
+        self._index.upsert(
+            [node_document(entry.node, entry.input, entry.content) for entry, _ in done],
+            [embedding for _, embedding in done],
+        )
+        for entry, embedding in done:
             vector = embedding.disc if embedding.disc is not None else embedding.gen
             entry.node.embedding = None if vector is None else vector.tolist()
 
@@ -167,14 +214,16 @@ class _Entry:
     Attributes:
         node: the node.
         key: its document's key.
+        is_read: whether our reader made it, whose word on its key and its file is taken.
         content: digest of all that its point depends on; empty if only the encoder can know.
     """
 
     def __init__(self, node: BaseNode, max_frames: int) -> None:
         self.node, self._frames = node, max_frames
-        self.key = str(node.metadata.get("key") or node.node_id)
+        self.key, self.is_read = _key(node), _is_read(node)
         # Our reader's nodes say it: their files need not be opened.
-        self.content = str(node.metadata.get("content_hash") or "") or self._digest()
+        said = str(node.metadata.get("content_hash") or "") if self.is_read else ""
+        self.content = said or self._digest()
 
     @cached_property
     def input(self) -> MultimodalInput:
@@ -183,7 +232,7 @@ class _Entry:
 
     def _digest(self) -> str:
         content = content_digest(self.input)
-        told = json.dumps([_own(self.node), self.node.get_content()], sort_keys=True, default=str)
+        told = json.dumps([_told(self.node), self.node.get_content()], sort_keys=True, default=str)
         return "" if content is None else f"{content};node={hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
@@ -199,25 +248,23 @@ def node_document(node: BaseNode, item: MultimodalInput, content: str = "") -> D
         content: digest of its content.
     """
     metadata: Mapping[str, Any] = node.metadata
-    key = str(metadata.get("key") or node.node_id)
+    key = _key(node)
     kind = metadata.get("kind")
     if kind not in _KINDS:
         kind = "clip" if item.video is not None else "image" if item.images else "text"
     own = _own(node)
-    if node.node_id != point_id(key):
+    if not _is_read(node):
         own["node_id"] = node.node_id
     span = metadata.get("span_s")
     uri = str(metadata.get("uri") or next(_files(item), ""))
     title = str(metadata.get("title") or metadata.get("file_name") or Path(uri).name)
-    text = node.get_content(metadata_mode=MetadataMode.NONE)
     return Document(
         key=key,
         kind=_item_kind(kind),
         input=item,
         uri=uri,
         title=title,
-        # Our reader gives a title where there is no text.
-        text="" if text == title else text,
+        text=_text(node, title),
         page=metadata.get("page") if isinstance(metadata.get("page"), int) else None,
         span_s=(float(span[0]), float(span[1]))
         if isinstance(span, list | tuple) and len(span) == 2
@@ -254,12 +301,46 @@ def _thumbnail(item: MultimodalInput) -> bytes | None:
     return thumbnail(middle) if is_pil_image(middle) else None
 
 
+def _is_read(node: BaseNode) -> bool:
+    """Returns whether a node is one of our reader's as it came: its id is the one of the key that it names.
+
+    A splitter copies the metadata, key and all, to every chunk, and anybody may call a field of his own so.
+    """
+    key = node.metadata.get("key")
+    return isinstance(key, str) and node.node_id == point_id(key)
+
+
+def _key(node: BaseNode) -> str:
+    return str(node.metadata["key"]) if _is_read(node) else str(node.node_id)
+
+
 def _own(node: BaseNode) -> dict[str, Any]:
     """Returns the metadata that are not the index's own fields."""
     return {name: value for name, value in node.metadata.items() if name not in _OURS}
 
 
-def _failed(todo: Sequence[_Entry], error: EncodeErrors) -> InputError:
-    at, first = error.failures[0]
-    more = f" (and {len(error.failures) - 1} more of the batch)" if error.failures[1:] else ""
-    return InputError(f"node {todo[at].node.node_id}: {first}{more}")
+def _text(node: BaseNode, title: str) -> str:
+    text = node.get_content(metadata_mode=MetadataMode.NONE)
+    return "" if text == title else text  # our reader gives a title where there is no text
+
+
+def _shown(node: BaseNode) -> dict[str, Any]:
+    """Returns what is stored of a node of our reader that its file does not say, as it is stored."""
+    title = str(node.metadata.get("title") or "")
+    found: dict[str, Any] = jsonable(
+        {"ume_metadata": _own(node), "ume_text": _text(node, title), "ume_title": title}
+    )
+    return found
+
+
+def _told(node: BaseNode) -> dict[str, Any]:
+    """Returns the metadata of which the point depends; ``gen_issue`` comes of encoding."""
+    return {name: value for name, value in node.metadata.items() if name != "gen_issue"}
+
+
+@contextmanager
+def _kept(failed: list[InputError]) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        failed.append(error)
