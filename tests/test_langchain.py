@@ -736,6 +736,81 @@ def test_a_tenants_index_stays_that_tenants(index, embeddings):
     )
 
 
+@pytest.fixture
+def tenants(embeddings, tmp_path):
+    """A folder with a text of ann's, a text of bob's, and one of nobody's in another collection."""
+    for name, collection in (("ann", "ume_r1"), ("bob", "ume_r1"), (None, "other")):
+        store = UmeR1QdrantVectorStore(
+            path=tmp_path / "tenants", collection_name=collection, embedding=embeddings, tenant=name
+        )
+        store.add_texts([f"a text of {name}"], ids=["same"])
+        store.close()
+    return tmp_path / "tenants"
+
+
+def said(retriever):
+    return [document.page_content for document in retriever.invoke("text")]
+
+
+def test_a_retriever_whose_tenant_is_assigned_answers_as_that_tenant(tenants, embeddings):
+    retriever = UmeR1Retriever(path=tenants, tenant="ann", embeddings=embeddings, mode="disc")
+    assert said(retriever) == ["a text of ann"]
+    retriever.tenant = "bob"
+    assert said(retriever) == ["a text of bob"]
+    retriever.tenant, retriever.collection = None, "other"
+    assert said(retriever) == ["a text of None"]
+    retriever.collection, retriever.tenant = "ume_r1", "carol"
+    assert said(retriever) == []
+    retriever.close()
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_copy_of_another_tenant_shares_nothing_that_is_open(tenants, embeddings, deep):
+    ann = UmeR1Retriever(path=tenants, tenant="ann", embeddings=embeddings, mode="disc")
+    assert said(ann) == ["a text of ann"]
+    bob = ann.model_copy(update={"tenant": "bob"}, deep=deep)
+    assert said(bob) == ["a text of bob"]
+    assert said(ann) == ["a text of ann"]
+    same = ann.model_copy(deep=deep)
+    assert said(same) == ["a text of ann"]
+    kept = bob._ready()
+    ann.close()
+    same.close()
+    assert said(bob) == ["a text of bob"]
+    assert bob._ready() is kept, "closing one does not close another"
+    bob.close()
+
+
+async def test_a_configured_tenant_is_that_of_the_call(tenants, embeddings):
+    from langchain_core.runnables import ConfigurableField
+
+    ann = UmeR1Retriever(path=tenants, tenant="ann", embeddings=embeddings, mode="disc")
+    open_to_all = ann.configurable_fields(tenant=ConfigurableField(id="tenant"))
+    as_bob = {"configurable": {"tenant": "bob"}}
+    assert said(open_to_all) == ["a text of ann"]
+    assert [d.page_content for d in open_to_all.invoke("text", as_bob)] == ["a text of bob"]
+    assert [d.page_content for d in await open_to_all.ainvoke("text", as_bob)] == ["a text of bob"]
+    assert said(open_to_all) == ["a text of ann"]
+    ann.close()
+
+
+def test_what_is_assigned_cannot_widen_a_tenants_index(index, embeddings, make_encoder):
+    retriever = UmeR1Retriever(index=index.for_tenant("ann"), embeddings=embeddings, mode="disc")
+    assert said(retriever) == []
+    retriever.tenant = "bob"
+    with pytest.raises(ConfigError, match="the index belongs to another tenant"):
+        retriever.invoke("text")
+    with pytest.raises(ConfigError, match="the index belongs to another tenant"):
+        retriever.model_copy().invoke("text")
+    retriever.tenant, retriever.index = None, index
+    assert len(said(retriever)) == 4
+    retriever.embeddings = UmeR1Embeddings.from_encoder(make_encoder(model="m2"))
+    with pytest.raises(IndexMismatch):
+        retriever.invoke("text")
+    retriever.close()
+    assert index.count() == 6, "the caller's is left open"
+
+
 def test_a_collection_finds_its_own_model(nano_encoder, tmp_path):
     with QdrantIndex(tmp_path, fingerprint=nano_encoder.fingerprint) as index:
         from ume_r1_rag.types import Document as Entry
