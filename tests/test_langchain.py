@@ -265,7 +265,7 @@ def test_embeddings_around_an_object_say_that_they_cannot_travel(embeddings):
 
 def test_embeddings_of_one_model_share_it_until_the_last_is_closed(nano_encoder):
     first = UmeR1Embeddings(model="nano", device="cpu", dtype="float32")
-    second = UmeR1Embeddings(model="nano", device="cpu", dtype="float32", mode="gen", think="none")
+    second = UmeR1Embeddings(model="nano", device="cpu", dtype="float32", mode="gen", think="full")
     other = UmeR1Embeddings(model="nano", device="cpu", dtype="float32", batch_size=3)
     assert first.encoder is second.encoder
     assert other.encoder is not first.encoder
@@ -284,7 +284,14 @@ def test_embeddings_of_one_model_share_it_until_the_last_is_closed(nano_encoder)
 
 def test_packed_vectors_rank_as_the_weighted_sum_in_any_store(nano_encoder):
     texts = ["a red circle at north", "a blue ring at south", "a green star"]
-    packed = UmeR1Embeddings.from_encoder(nano_encoder, mode="packed", think="none", weights=(0.25, 0.75))
+    packed = UmeR1Embeddings(
+        model="nano",
+        device="cpu",
+        dtype="float32",
+        mode="packed",
+        think="none",
+        weights=(0.25, 0.75),
+    )
     documents, query = packed.embed_documents(texts), packed.embed_query("a red thing")
     plain = nano_encoder.encode_document(texts, mode="both", think="none")
     asked = nano_encoder.encode_query("a red thing", mode="both", think="none")
@@ -296,6 +303,36 @@ def test_packed_vectors_rank_as_the_weighted_sum_in_any_store(nano_encoder):
     assert store.similarity_search("a red thing", k=1)[0].page_content == best
     with pytest.raises(ConfigError, match="this one keeps two"):
         UmeR1QdrantVectorStore(path=":memory:", embedding=packed)
+    packed.close()
+
+
+def test_a_think_budget_is_the_encoders_and_marks_what_is_written(nano_encoder, tmp_path):
+    nano = {"model": "nano", "device": "cpu", "dtype": "float32"}
+    short, full = (
+        UmeR1Embeddings(**nano, mode="gen", think="none"),
+        UmeR1Embeddings.from_encoder(nano_encoder),
+    )
+    store = UmeR1QdrantVectorStore(path=tmp_path, embedding=short, mode="both")
+    store.add_texts(["a red circle"], ids=["r"])
+    assert store.index.fingerprint["think"] == "none"
+    (hit,) = store.index.retrieve(["r"])
+    assert hit.payload["ume_think"] == "none"
+    with pytest.raises(IndexMismatch, match="think"):
+        UmeR1QdrantVectorStore(path=tmp_path, embedding=full, mode="both").add_texts(["a blue ring"])
+    with pytest.raises(IndexMismatch, match="think"):
+        UmeR1QdrantVectorStore(index=store.index, embedding=full, mode="both").add_texts(["a blue ring"])
+    # A query's budget is that of its embeddings, in the retriever, too.
+    found = UmeR1Retriever(index=store.index, embeddings=short, mode="gen").search("a red circle")
+    assert found.query_embedding.think == "none"
+    store.close()
+    short.close()
+
+
+@pytest.mark.parametrize("think", ["none", 5])
+def test_embeddings_around_an_object_have_its_think_budget(embeddings, encoder, think):
+    assert UmeR1Embeddings.from_encoder(encoder, think="full").embed_query("a")
+    with pytest.raises(ConfigError, match=f"think={think!r}, but the encoder's is 'full'"):
+        UmeR1Embeddings.from_encoder(encoder, think=think)
 
 
 def test_a_server_is_used_like_a_model(nano_encoder):
@@ -309,6 +346,11 @@ def test_a_server_is_used_like_a_model(nano_encoder):
         assert embeddings.embed_query("a red circle") == pytest.approx(here, abs=1e-5)
         assert asyncio.run(embeddings.aembed_query("a red circle")) == pytest.approx(here, abs=1e-5)
         embeddings.close()
+        short = UmeR1Embeddings(base_url=server.url, think="none", mode="gen")
+        assert short.encoder.fingerprint["think"] == "none"
+        expected = nano_encoder.encode_query("a red circle", mode="gen", think="none").gen
+        assert short.embed_query("a red circle") == pytest.approx(expected.tolist(), abs=1e-5)
+        short.close()
 
 
 # Traps of embeddings
