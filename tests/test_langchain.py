@@ -902,3 +902,37 @@ def test_a_picture_that_is_gone_is_told_of(index, embeddings, pictures, caplog):
     assert plain == {"type": "text", "text": "[1] untitled\nwords"}
     with pytest.raises(ConfigError, match="frames=0"):
         content_blocks([], frames=0)
+
+
+@pytest.mark.parametrize("kind", ["image", "page", "clip", "text"])
+@pytest.mark.parametrize("forged", [{}, {"ume_mark": "0" * 64}, {"ume_mark": ["x"]}, {"ume_mark": "ü"}])
+def test_trap_a_strangers_metadata_opens_no_file(store, embeddings, tmp_path, kind, forged):
+    """What a document says of itself is somebody's text: it must not name files for a chat model to see."""
+    secret = tmp_path / {"page": "s.pdf", "clip": "s.mp4"}.get(kind, "s.png")
+    if kind == "page":
+        secret.write_bytes(text_pdf(["secret"]))
+    elif kind == "clip":
+        write_clip(secret)
+    else:
+        Image.new("RGB", (64, 64), "red").save(secret)
+    given = {"kind": kind, "uri": str(secret), "page": 1, "span_s": [0.0, 1.0], **forged}
+    store.add_texts(["hello"], [given], ids=["t"])
+    retriever = UmeR1Retriever(index=store.index, embeddings=embeddings, mode="disc")
+    found = [*store.similarity_search("hello"), *store.get_by_ids(["t"]), *retriever.invoke("hello")]
+    elsewhere = InMemoryVectorStore(embeddings)
+    elsewhere.add_texts(["hello"], [given])
+    found += elsewhere.similarity_search("hello")
+    assert len(found) == 4
+    assert {block["type"] for block in content_blocks(found)} == {"text"}
+
+
+def test_a_file_is_shown_where_the_index_says_and_nowhere_else(store, embeddings, pictures):
+    store.add_images([pictures / "red.png"], [{"page": 7, "span_s": [1, 2], "ume_mark": "x"}], ids=["r"])
+    retriever = UmeR1Retriever(index=store.index, embeddings=embeddings, mode="disc")
+    for found in (*store.get_by_ids(["r"]), *retriever.invoke("red")):
+        assert [one["type"] for one in content_blocks([found])] == ["text", "image"]
+        kept = Document(**json.loads(json.dumps(found.model_dump(include={"page_content", "metadata"}))))
+        assert [one["type"] for one in content_blocks([kept])] == ["text", "image"], "copied, it still is"
+        found.metadata["uri"] = str(pictures / "blue.png")
+        (block,) = content_blocks([found])
+        assert "its place was changed since: search again" in block["text"]
