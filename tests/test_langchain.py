@@ -282,6 +282,36 @@ def test_embeddings_of_one_model_share_it_until_the_last_is_closed(nano_encoder)
     other.close()
 
 
+def test_a_copy_with_another_model_has_that_model(tmp_path):
+    nano = {"model": "nano", "device": "cpu", "dtype": "float32"}
+    first = UmeR1Embeddings(**nano, kind="page")
+    plain, gen = first.model_copy(), first.in_mode("gen")
+    assert first.encoder is plain.encoder is gen.encoder
+    assert first.model_copy(update={"model": "nano", "kind": "text"}).encoder is first.encoder
+    short = first.model_copy(update={"think": "none"})
+    assert (short.kind, short.loaded) == ("page", False)
+    assert short.encoder.fingerprint["think"] == "none"
+    assert first.encoder.fingerprint["think"] == "full"
+    other = first.model_copy(update={"model": str(tmp_path / "no-such-model")})
+    with pytest.raises(UmeR1Error, match="no-such-model"):
+        other.embed_query("a red circle")
+    assert first.model_copy(update={"cache": tmp_path / "kept.sqlite"}).encoder.encoder is first.encoder
+    with pytest.raises(ValidationError, match="is no budget"):
+        first.model_copy(update={"think": 0})
+    short.close()
+    assert first.embed_query("a red circle")
+    first.close()
+
+
+def test_a_copy_of_embeddings_around_an_object_stays_around_it(embeddings, encoder, tmp_path):
+    copied = embeddings.model_copy(update={"cache": tmp_path / "kept.sqlite", "mode": "gen"})
+    assert (copied.encoder.encoder, copied.mode, copied.model) == (encoder, "gen", "m1")
+    copied.close()
+    for update, why in (({"model": "m2"}, "model: the encoder has decided"), ({"think": 3}, "think=3, but")):
+        with pytest.raises(ConfigError, match=why):
+            embeddings.model_copy(update=update)
+
+
 def test_packed_vectors_rank_as_the_weighted_sum_in_any_store(nano_encoder):
     texts = ["a red circle at north", "a blue ring at south", "a green star"]
     packed = UmeR1Embeddings(

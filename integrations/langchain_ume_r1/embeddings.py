@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -34,6 +34,10 @@ from ume_r1_rag.types import Embedding, Encoder, Mode, MultimodalInput, Space, T
 _LOCAL = ("backend", "device", "dtype", "revision", "preset", "batch_size", "vllm")
 """What a server decides for itself."""
 _REMOTE = ("timeout_s", "max_retries")
+_AROUND = frozenset({"mode", "weights", "think", "kind", "max_concurrency", "cache"})
+"""What is still open around an encoder that is loaded already."""
+_PER_CALL = frozenset({"mode", "weights", "kind"})
+"""What does not decide which encoder it is, or how it is reached."""
 
 
 class UmeR1Embeddings(BaseModel, Embeddings):
@@ -125,7 +129,7 @@ class UmeR1Embeddings(BaseModel, Embeddings):
         Raises:
             ConfigError: another field is given, or another ``think`` than the encoder's: it has decided it.
         """
-        foreign = sorted(fields.keys() - {"mode", "weights", "think", "kind", "max_concurrency", "cache"})
+        foreign = sorted(fields.keys() - _AROUND)
         if foreign:
             raise ConfigError(f"{', '.join(foreign)}: the encoder has decided that, leave it out")
         think, own = fields.get("think"), encoder.fingerprint.get("think")
@@ -189,6 +193,29 @@ class UmeR1Embeddings(BaseModel, Embeddings):
             if self.think not in (None, "full"):
                 options["think"] = self.think
         self._source = Source(options, self.cache, self.max_concurrency)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Returns a copy around the same model, or around another one if ``update`` says so.
+
+        Args:
+            update: fields of the copy; if one decides which model it is, all are validated.
+            deep: whether the fields are copied as well; the model never is.
+
+        Raises:
+            pydantic.ValidationError: the fields cannot work together.
+            ConfigError: these embeddings are around an encoder, which has decided that field.
+        """
+        changed = {
+            name: value for name, value in (update or {}).items() if value != getattr(self, name, None)
+        }
+        if changed.keys() <= _PER_CALL:
+            return super().model_copy(update=update, deep=deep)
+        given = self._source.given
+        own = {name: getattr(self, name) for name in self.model_fields_set}
+        if given is None:
+            return type(self)(**own | changed)
+        # Its name is not the caller's to give.
+        return self.from_encoder(given, **{n: own[n] for n in own if n != "model"} | changed)
 
     @property
     def encoder(self) -> Encoder:
