@@ -24,7 +24,12 @@ MAX_PIXELS = PRESETS["serving"].image_limits.max_pixels
 
 
 def content_blocks(
-    documents: Iterable[Document], *, max_pixels: int = MAX_PIXELS, frames: int = 4, texts: bool = True
+    documents: Iterable[Document],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    frames: int = 4,
+    texts: bool = True,
+    start: int = 1,
 ) -> list[dict[str, Any]]:
     """Returns documents as blocks of a message: of each a line with its number and source, text and pictures.
 
@@ -38,6 +43,7 @@ def content_blocks(
         max_pixels: most pixels of a picture; larger ones are scaled down.
         frames: frames of a clip, spread evenly.
         texts: whether a document's text goes along with its picture.
+        start: the number of the first one, for those of a later search in the same conversation.
 
     Raises:
         ConfigError: ``max_pixels`` or ``frames`` is not positive.
@@ -45,7 +51,7 @@ def content_blocks(
     if max_pixels < 1 or frames < 1:
         raise ConfigError(f"max_pixels={max_pixels}, frames={frames}: both must be positive")
     blocks: list[dict[str, Any]] = []
-    for number, document in enumerate(documents, start=1):
+    for number, document in enumerate(documents, start=start):
         try:
             pictures = list(_pictures(document, max_pixels, frames))
             missing = ""
