@@ -95,15 +95,20 @@ class ShowDocuments(AgentMiddleware):
 
 
 def shown(messages: Sequence[Any]) -> list[Any]:
-    """Returns the messages, with pictures behind each run of tool answers that found documents."""
+    """Returns the messages, with pictures behind each run of tool answers that found documents.
+
+    The documents are numbered all through, so that a number means one of them however often was searched.
+    """
     out: list[Any] = []
     documents: list[Document] = []
+    start = 1
     for message, following in zip(messages, [*messages[1:], None], strict=True):
         out.append(message)
         if isinstance(message, ToolMessage):
             documents += message.artifact or []
         if documents and not isinstance(following, ToolMessage):
-            out.append(HumanMessage(content_blocks(documents)))
+            out.append(HumanMessage(content_blocks(documents, start=start)))
+            start += len(documents)
             documents = []
     return out
 

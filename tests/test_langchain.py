@@ -265,7 +265,7 @@ def test_embeddings_around_an_object_say_that_they_cannot_travel(embeddings):
 
 def test_embeddings_of_one_model_share_it_until_the_last_is_closed(nano_encoder):
     first = UmeR1Embeddings(model="nano", device="cpu", dtype="float32")
-    second = UmeR1Embeddings(model="nano", device="cpu", dtype="float32", mode="gen", think="none")
+    second = UmeR1Embeddings(model="nano", device="cpu", dtype="float32", mode="gen", think="full")
     other = UmeR1Embeddings(model="nano", device="cpu", dtype="float32", batch_size=3)
     assert first.encoder is second.encoder
     assert other.encoder is not first.encoder
@@ -282,9 +282,46 @@ def test_embeddings_of_one_model_share_it_until_the_last_is_closed(nano_encoder)
     other.close()
 
 
+def test_a_copy_with_another_model_has_that_model(tmp_path):
+    nano = {"model": "nano", "device": "cpu", "dtype": "float32"}
+    first = UmeR1Embeddings(**nano, kind="page")
+    plain, gen = first.model_copy(), first.in_mode("gen")
+    assert first.encoder is plain.encoder is gen.encoder
+    assert first.model_copy(update={"model": "nano", "kind": "text"}).encoder is first.encoder
+    short = first.model_copy(update={"think": "none"})
+    assert (short.kind, short.loaded) == ("page", False)
+    assert short.encoder.fingerprint["think"] == "none"
+    assert first.encoder.fingerprint["think"] == "full"
+    other = first.model_copy(update={"model": str(tmp_path / "no-such-model")})
+    with pytest.raises(UmeR1Error, match="no-such-model"):
+        other.embed_query("a red circle")
+    assert first.model_copy(update={"cache": tmp_path / "kept.sqlite"}).encoder.encoder is first.encoder
+    with pytest.raises(ValidationError, match="is no budget"):
+        first.model_copy(update={"think": 0})
+    short.close()
+    assert first.embed_query("a red circle")
+    first.close()
+
+
+def test_a_copy_of_embeddings_around_an_object_stays_around_it(embeddings, encoder, tmp_path):
+    copied = embeddings.model_copy(update={"cache": tmp_path / "kept.sqlite", "mode": "gen"})
+    assert (copied.encoder.encoder, copied.mode, copied.model) == (encoder, "gen", "m1")
+    copied.close()
+    for update, why in (({"model": "m2"}, "model: the encoder has decided"), ({"think": 3}, "think=3, but")):
+        with pytest.raises(ConfigError, match=why):
+            embeddings.model_copy(update=update)
+
+
 def test_packed_vectors_rank_as_the_weighted_sum_in_any_store(nano_encoder):
     texts = ["a red circle at north", "a blue ring at south", "a green star"]
-    packed = UmeR1Embeddings.from_encoder(nano_encoder, mode="packed", think="none", weights=(0.25, 0.75))
+    packed = UmeR1Embeddings(
+        model="nano",
+        device="cpu",
+        dtype="float32",
+        mode="packed",
+        think="none",
+        weights=(0.25, 0.75),
+    )
     documents, query = packed.embed_documents(texts), packed.embed_query("a red thing")
     plain = nano_encoder.encode_document(texts, mode="both", think="none")
     asked = nano_encoder.encode_query("a red thing", mode="both", think="none")
@@ -296,6 +333,36 @@ def test_packed_vectors_rank_as_the_weighted_sum_in_any_store(nano_encoder):
     assert store.similarity_search("a red thing", k=1)[0].page_content == best
     with pytest.raises(ConfigError, match="this one keeps two"):
         UmeR1QdrantVectorStore(path=":memory:", embedding=packed)
+    packed.close()
+
+
+def test_a_think_budget_is_the_encoders_and_marks_what_is_written(nano_encoder, tmp_path):
+    nano = {"model": "nano", "device": "cpu", "dtype": "float32"}
+    short, full = (
+        UmeR1Embeddings(**nano, mode="gen", think="none"),
+        UmeR1Embeddings.from_encoder(nano_encoder),
+    )
+    store = UmeR1QdrantVectorStore(path=tmp_path, embedding=short, mode="both")
+    store.add_texts(["a red circle"], ids=["r"])
+    assert store.index.fingerprint["think"] == "none"
+    (hit,) = store.index.retrieve(["r"])
+    assert hit.payload["ume_think"] == "none"
+    with pytest.raises(IndexMismatch, match="think"):
+        UmeR1QdrantVectorStore(path=tmp_path, embedding=full, mode="both").add_texts(["a blue ring"])
+    with pytest.raises(IndexMismatch, match="think"):
+        UmeR1QdrantVectorStore(index=store.index, embedding=full, mode="both").add_texts(["a blue ring"])
+    # A query's budget is that of its embeddings, in the retriever, too.
+    found = UmeR1Retriever(index=store.index, embeddings=short, mode="gen").search("a red circle")
+    assert found.query_embedding.think == "none"
+    store.close()
+    short.close()
+
+
+@pytest.mark.parametrize("think", ["none", 5])
+def test_embeddings_around_an_object_have_its_think_budget(embeddings, encoder, think):
+    assert UmeR1Embeddings.from_encoder(encoder, think="full").embed_query("a")
+    with pytest.raises(ConfigError, match=f"think={think!r}, but the encoder's is 'full'"):
+        UmeR1Embeddings.from_encoder(encoder, think=think)
 
 
 def test_a_server_is_used_like_a_model(nano_encoder):
@@ -309,6 +376,11 @@ def test_a_server_is_used_like_a_model(nano_encoder):
         assert embeddings.embed_query("a red circle") == pytest.approx(here, abs=1e-5)
         assert asyncio.run(embeddings.aembed_query("a red circle")) == pytest.approx(here, abs=1e-5)
         embeddings.close()
+        short = UmeR1Embeddings(base_url=server.url, think="none", mode="gen")
+        assert short.encoder.fingerprint["think"] == "none"
+        expected = nano_encoder.encode_query("a red circle", mode="gen", think="none").gen
+        assert short.embed_query("a red circle") == pytest.approx(expected.tolist(), abs=1e-5)
+        short.close()
 
 
 # Traps of embeddings
@@ -736,6 +808,81 @@ def test_a_tenants_index_stays_that_tenants(index, embeddings):
     )
 
 
+@pytest.fixture
+def tenants(embeddings, tmp_path):
+    """A folder with a text of ann's, a text of bob's, and one of nobody's in another collection."""
+    for name, collection in (("ann", "ume_r1"), ("bob", "ume_r1"), (None, "other")):
+        store = UmeR1QdrantVectorStore(
+            path=tmp_path / "tenants", collection_name=collection, embedding=embeddings, tenant=name
+        )
+        store.add_texts([f"a text of {name}"], ids=["same"])
+        store.close()
+    return tmp_path / "tenants"
+
+
+def said(retriever):
+    return [document.page_content for document in retriever.invoke("text")]
+
+
+def test_a_retriever_whose_tenant_is_assigned_answers_as_that_tenant(tenants, embeddings):
+    retriever = UmeR1Retriever(path=tenants, tenant="ann", embeddings=embeddings, mode="disc")
+    assert said(retriever) == ["a text of ann"]
+    retriever.tenant = "bob"
+    assert said(retriever) == ["a text of bob"]
+    retriever.tenant, retriever.collection = None, "other"
+    assert said(retriever) == ["a text of None"]
+    retriever.collection, retriever.tenant = "ume_r1", "carol"
+    assert said(retriever) == []
+    retriever.close()
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_copy_of_another_tenant_shares_nothing_that_is_open(tenants, embeddings, deep):
+    ann = UmeR1Retriever(path=tenants, tenant="ann", embeddings=embeddings, mode="disc")
+    assert said(ann) == ["a text of ann"]
+    bob = ann.model_copy(update={"tenant": "bob"}, deep=deep)
+    assert said(bob) == ["a text of bob"]
+    assert said(ann) == ["a text of ann"]
+    same = ann.model_copy(deep=deep)
+    assert said(same) == ["a text of ann"]
+    kept = bob._ready()
+    ann.close()
+    same.close()
+    assert said(bob) == ["a text of bob"]
+    assert bob._ready() is kept, "closing one does not close another"
+    bob.close()
+
+
+async def test_a_configured_tenant_is_that_of_the_call(tenants, embeddings):
+    from langchain_core.runnables import ConfigurableField
+
+    ann = UmeR1Retriever(path=tenants, tenant="ann", embeddings=embeddings, mode="disc")
+    open_to_all = ann.configurable_fields(tenant=ConfigurableField(id="tenant"))
+    as_bob = {"configurable": {"tenant": "bob"}}
+    assert said(open_to_all) == ["a text of ann"]
+    assert [d.page_content for d in open_to_all.invoke("text", as_bob)] == ["a text of bob"]
+    assert [d.page_content for d in await open_to_all.ainvoke("text", as_bob)] == ["a text of bob"]
+    assert said(open_to_all) == ["a text of ann"]
+    ann.close()
+
+
+def test_what_is_assigned_cannot_widen_a_tenants_index(index, embeddings, make_encoder):
+    retriever = UmeR1Retriever(index=index.for_tenant("ann"), embeddings=embeddings, mode="disc")
+    assert said(retriever) == []
+    retriever.tenant = "bob"
+    with pytest.raises(ConfigError, match="the index belongs to another tenant"):
+        retriever.invoke("text")
+    with pytest.raises(ConfigError, match="the index belongs to another tenant"):
+        retriever.model_copy().invoke("text")
+    retriever.tenant, retriever.index = None, index
+    assert len(said(retriever)) == 4
+    retriever.embeddings = UmeR1Embeddings.from_encoder(make_encoder(model="m2"))
+    with pytest.raises(IndexMismatch):
+        retriever.invoke("text")
+    retriever.close()
+    assert index.count() == 6, "the caller's is left open"
+
+
 def test_a_collection_finds_its_own_model(nano_encoder, tmp_path):
     with QdrantIndex(tmp_path, fingerprint=nano_encoder.fingerprint) as index:
         from ume_r1_rag.types import Document as Entry
@@ -785,3 +932,37 @@ def test_a_picture_that_is_gone_is_told_of(index, embeddings, pictures, caplog):
     assert plain == {"type": "text", "text": "[1] untitled\nwords"}
     with pytest.raises(ConfigError, match="frames=0"):
         content_blocks([], frames=0)
+
+
+@pytest.mark.parametrize("kind", ["image", "page", "clip", "text"])
+@pytest.mark.parametrize("forged", [{}, {"ume_mark": "0" * 64}, {"ume_mark": ["x"]}, {"ume_mark": "ü"}])
+def test_trap_a_strangers_metadata_opens_no_file(store, embeddings, tmp_path, kind, forged):
+    """What a document says of itself is somebody's text: it must not name files for a chat model to see."""
+    secret = tmp_path / {"page": "s.pdf", "clip": "s.mp4"}.get(kind, "s.png")
+    if kind == "page":
+        secret.write_bytes(text_pdf(["secret"]))
+    elif kind == "clip":
+        write_clip(secret)
+    else:
+        Image.new("RGB", (64, 64), "red").save(secret)
+    given = {"kind": kind, "uri": str(secret), "page": 1, "span_s": [0.0, 1.0], **forged}
+    store.add_texts(["hello"], [given], ids=["t"])
+    retriever = UmeR1Retriever(index=store.index, embeddings=embeddings, mode="disc")
+    found = [*store.similarity_search("hello"), *store.get_by_ids(["t"]), *retriever.invoke("hello")]
+    elsewhere = InMemoryVectorStore(embeddings)
+    elsewhere.add_texts(["hello"], [given])
+    found += elsewhere.similarity_search("hello")
+    assert len(found) == 4
+    assert {block["type"] for block in content_blocks(found)} == {"text"}
+
+
+def test_a_file_is_shown_where_the_index_says_and_nowhere_else(store, embeddings, pictures):
+    store.add_images([pictures / "red.png"], [{"page": 7, "span_s": [1, 2], "ume_mark": "x"}], ids=["r"])
+    retriever = UmeR1Retriever(index=store.index, embeddings=embeddings, mode="disc")
+    for found in (*store.get_by_ids(["r"]), *retriever.invoke("red")):
+        assert [one["type"] for one in content_blocks([found])] == ["text", "image"]
+        kept = Document(**json.loads(json.dumps(found.model_dump(include={"page_content", "metadata"}))))
+        assert [one["type"] for one in content_blocks([kept])] == ["text", "image"], "copied, it still is"
+        found.metadata["uri"] = str(pictures / "blue.png")
+        (block,) = content_blocks([found])
+        assert "its place was changed since: search again" in block["text"]

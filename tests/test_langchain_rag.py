@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from page_reader import UNKNOWN, PageReader, read_page
+from page_reader import UNKNOWN, PageReader, read_page, reply
 
 from langchain_ume_r1 import UmeR1Embeddings, UmeR1Retriever
 from ume_r1_bench.world.clip import sample_clip_group
@@ -160,6 +160,51 @@ def test_the_agent_searches_by_itself_and_sees_the_pages(example, retriever, llm
         assert found[-1].text == expected
         # Pictures were for the request; what an agent keeps, and saves, is where they are.
         assert "base64" not in repr(found)
+
+
+class Persistent(PageReader):
+    """A chat model that searches for each of some questions in turn before it answers."""
+
+    def __init__(self, questions):
+        super().__init__()
+        self.questions = questions
+
+    def reply(self, asked):
+        searched = sum(message["role"] == "tool" for message in asked["messages"])
+        if searched == len(self.questions):
+            return reply(asked)
+        call = {"name": "search_documents", "arguments": json.dumps({"query": self.questions[searched]})}
+        calls = [{"id": f"call-{searched}", "type": "function", "function": call}]
+        return {"content": None, "tool_calls": calls}, "tool_calls"
+
+
+def test_an_agent_that_searches_twice_numbers_all_through(
+    example, folder, index, nano_encoder, pages, monkeypatch, capsys
+):
+    wanted = question(pages[1])
+    with Persistent([question(pages[0]), wanted]) as reader:
+        asked = [str(folder), wanted, "--llm", "reader", "--llm-url", reader.base_url, "--agent"]
+        monkeypatch.setattr(sys, "argv", ["langchain_rag.py", *asked, "--index", str(index), "-k", "3"])
+        monkeypatch.setattr(
+            example, "UmeR1Embeddings", lambda **_: UmeR1Embeddings.from_encoder(nano_encoder)
+        )
+        example.main()
+        last = reader.bodies[-1]["messages"]
+    said = capsys.readouterr().out
+    roles = [message["role"] for message in last]
+    assert roles == ["system", "user", *["assistant", "tool", "user"] * 2]
+    shown = [
+        block["text"].splitlines()[0]
+        for message in last[2:]
+        if message["role"] == "user"
+        for block in message["content"]
+        if block["type"] == "text"
+    ]
+    assert [label.split()[0] for label in shown] == [f"[{number}]" for number in range(1, 7)]
+    printed = [line.strip().rpartition("  ")[0] for line in said.splitlines() if line.startswith("  [")]
+    assert printed == shown, "a number means the same to the model and to the reader"
+    place = next(label for label in shown if "b.pdf, page 1" in label)
+    assert f"{value(pages[1])} {place.split()[0]}" in said
 
 
 async def test_the_agent_runs_in_an_event_loop(example, retriever, llm, pages):

@@ -9,8 +9,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_ume_r1.marks import FIELD, marked
 from ume_r1_rag.describe import printable, shorten
-from ume_r1_rag.errors import ConfigError, UmeR1Error
+from ume_r1_rag.errors import ConfigError, InputError, UmeR1Error
 from ume_r1_rag.template import PRESETS
 
 if TYPE_CHECKING:
@@ -23,7 +24,12 @@ MAX_PIXELS = PRESETS["serving"].image_limits.max_pixels
 
 
 def content_blocks(
-    documents: Iterable[Document], *, max_pixels: int = MAX_PIXELS, frames: int = 4, texts: bool = True
+    documents: Iterable[Document],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    frames: int = 4,
+    texts: bool = True,
+    start: int = 1,
 ) -> list[dict[str, Any]]:
     """Returns documents as blocks of a message: of each a line with its number and source, text and pictures.
 
@@ -31,11 +37,13 @@ def content_blocks(
     found them, and are never stored in documents. One that cannot be had is told of in its place.
 
     Args:
-        documents: as ``UmeR1Retriever`` returns them: their metadata says which files are opened. Others go
+        documents: as ``UmeR1Retriever`` or ``UmeR1QdrantVectorStore`` return them. Files are opened that the
+            index named to this process, and no others, whatever a document's own metadata says; others go
             as text.
         max_pixels: most pixels of a picture; larger ones are scaled down.
         frames: frames of a clip, spread evenly.
         texts: whether a document's text goes along with its picture.
+        start: the number of the first one, for those of a later search in the same conversation.
 
     Raises:
         ConfigError: ``max_pixels`` or ``frames`` is not positive.
@@ -43,7 +51,7 @@ def content_blocks(
     if max_pixels < 1 or frames < 1:
         raise ConfigError(f"max_pixels={max_pixels}, frames={frames}: both must be positive")
     blocks: list[dict[str, Any]] = []
-    for number, document in enumerate(documents, start=1):
+    for number, document in enumerate(documents, start=start):
         try:
             pictures = list(_pictures(document, max_pixels, frames))
             missing = ""
@@ -74,9 +82,11 @@ def _pictures(document: Document, max_pixels: int, frames: int) -> Iterable[Imag
     from ume_r1_rag.media import PdfPages, Span, VideoFile, load_image
 
     known = document.metadata
-    uri, kind = known.get("uri"), known.get("kind")
-    if not uri:
+    if FIELD not in known:
         return []
+    if not marked(known):
+        raise InputError("its mark is not of this process, or its place was changed since: search again")
+    uri, kind = known["uri"], known["kind"]
     if kind == "page":
         with PdfPages(uri) as pdf:
             return [pdf.render(int(known.get("page", 1)), max_pixels)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
+from langchain_ume_r1.marks import FIELD, FILES, PLACE, mark
 from ume_r1_rag.frameworks.hits import hit_metadata, hit_text
 from ume_r1_rag.types import Hit
 
@@ -22,21 +23,30 @@ def to_document(hit: Hit) -> Document:
 
 
 def metadata_of(hit: Hit) -> dict[str, Any]:
-    """Returns a document's own metadata, and over it what the index knows of the document."""
+    """Returns a document's own metadata, and over it what the index knows of the document.
+
+    Where the index has a file, what says which is the index's alone, and marked; see ``marks``.
+    """
     known = hit_metadata(hit)
+    known.pop(FIELD, None)
     for of_a_search in ("score", "scores"):
         del known[of_a_search]
     if hit.uri:
         known["source"] = hit.uri
         known["mime_type"] = mime_type(hit.uri)
+    if hit.uri and hit.kind in FILES:
+        for name in PLACE:
+            if getattr(hit, name) is None:
+                known.pop(name, None)
+        known[FIELD] = mark(known)
     return known
 
 
 def own_metadata(hit: Hit) -> dict[str, Any]:
-    """Returns the metadata that a document was given, as it was given."""
+    """Returns the metadata that a document was given, as it was given but for a mark of its own."""
     # A point that a stock store wrote has it where those look for it.
     own = hit.payload.get("ume_metadata" if "ume_key" in hit.payload else "metadata")
-    return dict(own) if isinstance(own, dict) else {}
+    return {name: value for name, value in own.items() if name != FIELD} if isinstance(own, dict) else {}
 
 
 def mime_type(uri: str) -> str | None:

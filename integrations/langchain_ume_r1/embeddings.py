@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -34,6 +34,10 @@ from ume_r1_rag.types import Embedding, Encoder, Mode, MultimodalInput, Space, T
 _LOCAL = ("backend", "device", "dtype", "revision", "preset", "batch_size", "vllm")
 """What a server decides for itself."""
 _REMOTE = ("timeout_s", "max_retries")
+_AROUND = frozenset({"mode", "weights", "think", "kind", "max_concurrency", "cache"})
+"""What is still open around an encoder that is loaded already."""
+_PER_CALL = frozenset({"mode", "weights", "kind"})
+"""What does not decide which encoder it is, or how it is reached."""
 
 
 class UmeR1Embeddings(BaseModel, Embeddings):
@@ -60,7 +64,9 @@ class UmeR1Embeddings(BaseModel, Embeddings):
             or ``"packed"``, both in one vector of 2D, for stores that hold one a document (see
             ``ume_r1_rag.packed``). The first use of gen warns with what it cost.
         weights: of disc and gen in a packed text query.
-        think: think budget of gen: ``"full"``, ``"none"`` or a number of tokens; default the encoder's.
+        think: think budget of gen: ``"full"``, ``"none"`` or a number of tokens; by default ``"full"``, or
+            the server's. It is the encoder's own, and so part of what a collection is marked with:
+            embeddings of several budgets load a model each.
         kind: instruction preset for queries, e.g. ``"page"``; none by default.
         batch_size: most inputs in one batch of the model.
         max_concurrency: most async calls that are encoded at a time in one event loop; others wait. With
@@ -121,11 +127,17 @@ class UmeR1Embeddings(BaseModel, Embeddings):
             **fields: ``mode``, ``weights``, ``think``, ``kind``, ``max_concurrency`` and ``cache``.
 
         Raises:
-            ConfigError: another field is given: the encoder has decided it.
+            ConfigError: another field is given, or another ``think`` than the encoder's: it has decided it.
         """
-        foreign = sorted(fields.keys() - {"mode", "weights", "think", "kind", "max_concurrency", "cache"})
+        foreign = sorted(fields.keys() - _AROUND)
         if foreign:
             raise ConfigError(f"{', '.join(foreign)}: the encoder has decided that, leave it out")
+        think, own = fields.get("think"), encoder.fingerprint.get("think")
+        if think is not None and think != own:
+            raise ConfigError(
+                f"think={think!r}, but the encoder's is {own!r}, and vectors are marked with that: make the "
+                "encoder with this budget"
+            )
         made = cls(model=str(encoder.fingerprint.get("model") or "local"), **fields)
         made._source = Source({}, made.cache, made.max_concurrency, encoder)
         return made
@@ -172,10 +184,38 @@ class UmeR1Embeddings(BaseModel, Embeddings):
             options |= {"base_url": self.base_url, "api_key": self.api_key}
             options |= {name: getattr(self, name) for name in _REMOTE if getattr(self, name) is not None}
             options["concurrency"] = self.max_concurrency
+            if self.think is not None:
+                options["think"] = self.think
         else:
             # Those left alone are not passed on: another kind of model may not have them.
             options |= {name: getattr(self, name) for name in _LOCAL if name in self.model_fields_set}
+            # What is the default anyway is left out: encoders are shared by what is asked for.
+            if self.think not in (None, "full"):
+                options["think"] = self.think
         self._source = Source(options, self.cache, self.max_concurrency)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Returns a copy around the same model, or around another one if ``update`` says so.
+
+        Args:
+            update: fields of the copy; if one decides which model it is, all are validated.
+            deep: whether the fields are copied as well; the model never is.
+
+        Raises:
+            pydantic.ValidationError: the fields cannot work together.
+            ConfigError: these embeddings are around an encoder, which has decided that field.
+        """
+        changed = {
+            name: value for name, value in (update or {}).items() if value != getattr(self, name, None)
+        }
+        if changed.keys() <= _PER_CALL:
+            return super().model_copy(update=update, deep=deep)
+        given = self._source.given
+        own = {name: getattr(self, name) for name in self.model_fields_set}
+        if given is None:
+            return type(self)(**own | changed)
+        # Its name is not the caller's to give.
+        return self.from_encoder(given, **{n: own[n] for n in own if n != "model"} | changed)
 
     @property
     def encoder(self) -> Encoder:
@@ -330,8 +370,7 @@ class UmeR1Embeddings(BaseModel, Embeddings):
 
     def _options(self, role: Role) -> dict[str, Any]:
         """Returns what is said with a call; only what was asked for, as another model may not know it."""
-        options = {"think": self.think, "kind": self.kind if role == "query" else None}
-        return {name: value for name, value in options.items() if value is not None}
+        return {} if self.kind is None or role != "query" else {"kind": self.kind}
 
     def _vectors(self, embeddings: Sequence[Embedding], role: Role = "document") -> list[list[float]]:
         return [pick_vector(one, self.mode, role, self.weights).tolist() for one in embeddings]

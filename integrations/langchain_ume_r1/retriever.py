@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from langchain_core.retrievers import BaseRetriever
@@ -33,6 +35,41 @@ OPTIONS: Final = (
 )
 """Fields that are passed on to the search; any of them may be given with a call, too."""
 VISUALS: Final = ("image", "video")
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What a retriever has opened.
+
+    Attributes:
+        asked: the fields that decided it.
+        retriever: what searches.
+        lease: its model, where it is not the caller's; held for as long as a search runs.
+        own: closes what is not the caller's.
+    """
+
+    asked: tuple[Any, ...]
+    retriever: Retriever
+    lease: Lease | None
+    own: ExitStack
+
+
+class _Now:
+    """What is open at the moment; no copy has it.
+
+    Attributes:
+        opened: what is open, if anything is.
+        lock: held by who changes that.
+    """
+
+    def __init__(self) -> None:
+        """Has nothing open."""
+        self.opened: _Opened | None = None
+        self.lock = threading.Lock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Now:
+        """Returns one with nothing open."""
+        return _Now()
 
 
 class UmeR1Retriever(BaseRetriever):
@@ -98,10 +135,7 @@ class UmeR1Retriever(BaseRetriever):
     image: Any = Field(None, repr=False)
     video: Any = Field(None, repr=False)
 
-    _retriever: Retriever | None = PrivateAttr(None)
-    _opened: QdrantIndex | None = PrivateAttr(None)
-    _lease: Lease | None = PrivateAttr(None)
-    _lock: Any = PrivateAttr(default_factory=threading.Lock)
+    _now: _Now = PrivateAttr(default_factory=_Now)
 
     @model_validator(mode="before")
     @classmethod
@@ -112,23 +146,21 @@ class UmeR1Retriever(BaseRetriever):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        named = [name for name in ("index", "path", "url") if getattr(self, name) is not None]
-        if len(named) > 1:
-            raise ConfigError(f"{' and '.join(named)} are each a place: give one of them")
-        own = None if self.index is None else self.index.tenant
-        if own is not None and self.tenant not in (None, own):
-            raise ConfigError("the index belongs to another tenant than tenant=: leave it out")
+        _check_place(self.index, self.path, self.url, self.tenant)
         return self
 
     def close(self) -> None:
         """Closes what this retriever opened itself, an index or a model; the next call opens it anew."""
-        with self._lock:
-            opened, lease = self._opened, self._lease
-            self._retriever = self._opened = self._lease = None
+        with self._now.lock:
+            opened, self._now.opened = self._now.opened, None
         if opened is not None:
-            opened.close()
-        if lease is not None:
-            lease.close()
+            opened.own.close()
+
+    def __copy__(self) -> Self:
+        """Returns a copy that opens its own: its fields may be changed, and it is closed by itself."""
+        copy = super().__copy__()
+        copy._now = _Now()  # noqa: SLF001 -- of this very class
+        return copy
 
     def search(self, query: str = "", **options: Any) -> SearchResult:
         """Returns the answer itself: hits with all that is stored, the query's reasoning, what it cost.
@@ -142,14 +174,15 @@ class UmeR1Retriever(BaseRetriever):
             InputError: the query holds nothing, or cannot be read.
         """
         asked, k, rest = self._ask(query, options)
-        return self._ready().search(asked, k, **rest)
+        opened = self._ready()
+        return opened.retriever.search(asked, k, **rest)
 
     async def asearch(self, query: str = "", **options: Any) -> SearchResult:
         """:meth:`search` without blocking the event loop."""
         # Opening an index, loading a model and looking at files are work.
         asked, k, rest = await asyncio.to_thread(self._ask, query, options)
-        retriever = await asyncio.to_thread(self._ready)
-        return await retriever.asearch(asked, k, **rest)
+        opened = await asyncio.to_thread(self._ready)
+        return await opened.retriever.asearch(asked, k, **rest)
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
@@ -174,31 +207,47 @@ class UmeR1Retriever(BaseRetriever):
         k = given.pop("k")
         return asked, k, {name: value for name, value in given.items() if value is not None}
 
-    def _ready(self) -> Retriever:
-        """Returns the retriever, opened and loaded when it is first needed."""
-        with self._lock:
-            if self._retriever is None:
-                index = self._open()
-                words_alone = self.mode == "text" and self.embeddings is None
-                self._retriever = Retriever(None if words_alone else self._encoder(index), index)
-            return self._retriever
-
-    def _open(self) -> QdrantIndex:
-        if self.index is not None:
-            return self.index if self.tenant is None else self.index.for_tenant(self.tenant)
-        if self._opened is None:
-            key = None if self.qdrant_api_key is None else self.qdrant_api_key.get_secret_value()
-            self._opened = QdrantIndex(
-                self.path, url=self.url, api_key=key, collection=self.collection, tenant=self.tenant
+    def _ready(self) -> _Opened:
+        """Returns what is searched with: opened when it is first needed, and when another is asked for."""
+        with self._now.lock:
+            asked = (
+                *(self.index, self.path, self.url, self.qdrant_api_key, self.collection, self.tenant),
+                *(self.embeddings, self.mode == "text" and self.embeddings is None),
             )
-        return self._opened
+            if self._now.opened is None or self._now.opened.asked != asked:
+                # The one before is let go of, not closed: another thread may be searching in it.
+                self._now.opened = None
+                self._now.opened = self._open(asked)
+            return self._now.opened
 
-    def _encoder(self, index: QdrantIndex) -> Encoder:
-        if self.embeddings is not None:
-            return self.embeddings.encoder
-        if self._lease is None:
-            self._lease = options_for(index.fingerprint, EncoderOptions()).lease()
-        return self._lease.encoder
+    def _open(self, asked: tuple[Any, ...]) -> _Opened:
+        index, path, url, key, collection, tenant, embeddings, words_alone = asked
+        # Assignments and copies are not validated, and an index of a tenant must stay that tenant's.
+        _check_place(index, path, url, tenant)
+        with ExitStack() as undo:
+            if index is None:
+                secret = None if key is None else key.get_secret_value()
+                index = QdrantIndex(path, url=url, api_key=secret, collection=collection, tenant=tenant)
+                undo.callback(index.close)
+            elif tenant is not None:
+                index = index.for_tenant(tenant)
+            encoder: Encoder | None = None
+            lease: Lease | None = None
+            if embeddings is not None:
+                encoder = embeddings.encoder
+            elif not words_alone:
+                lease = undo.enter_context(options_for(index.fingerprint, EncoderOptions()).lease())
+                encoder = lease.encoder
+            return _Opened(asked, Retriever(encoder, index), lease, undo.pop_all())
+
+
+def _check_place(index: QdrantIndex | None, path: str | None, url: str | None, tenant: str | None) -> None:
+    named = [name for name, given in (("index", index), ("path", path), ("url", url)) if given is not None]
+    if len(named) > 1:
+        raise ConfigError(f"{' and '.join(named)} are each a place: give one of them")
+    own = None if index is None else index.tenant
+    if own is not None and tenant not in (None, own):
+        raise ConfigError("the index belongs to another tenant than tenant=: leave it out")
 
 
 def _query(text: str, image: Any, video: Any) -> MultimodalInput:

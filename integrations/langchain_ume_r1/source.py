@@ -24,6 +24,7 @@ class Source:
     """Where an encoder comes from; pickled and copied as its options, compared by them.
 
     Attributes:
+        given: an encoder that is its owner's; None if the options say what to load.
         warned: whether the cost of gen was told.
     """
 
@@ -43,7 +44,7 @@ class Source:
             encoder: one that is loaded already and stays its owner's, in place of the options.
         """
         self._options, self._cache, self._most = dict(options), cache, max_concurrency
-        self._given = encoder
+        self.given = encoder
         self._lock = threading.Lock()
         self._lease: Lease | None = None
         self._cached: CachedEncoder | None = None
@@ -54,12 +55,12 @@ class Source:
     @property
     def loaded(self) -> bool:
         """Whether the encoder is there."""
-        return self._given is not None or self._lease is not None
+        return self.given is not None or self._lease is not None
 
     def get(self) -> Encoder:
         """Returns the encoder; the first call loads it, unless somebody in this process has it already."""
         with self._lock:
-            if self._given is None and self._lease is None:
+            if self.given is None and self._lease is None:
                 from ume_r1_rag.encoder.shared import share_encoder
 
                 plain = {
@@ -67,7 +68,7 @@ class Source:
                     for name, value in self._options.items()
                 }
                 self._lease = share_encoder(**plain)
-            encoder = self._given
+            encoder = self.given
             if encoder is None:
                 assert self._lease is not None  # noqa: S101 -- for mypy
                 encoder = self._lease.encoder
@@ -102,7 +103,7 @@ class Source:
 
     def __hash__(self) -> int:
         """Returns a hash that agrees with ``==``."""
-        return hash((self._cache, self._most, id(self._given)))
+        return hash((self._cache, self._most, id(self.given)))
 
     def __reduce__(self) -> tuple[type[Source], tuple[Any, ...]]:
         """Is pickled as what it was made of.
@@ -110,7 +111,7 @@ class Source:
         Raises:
             ConfigError: it was made around an encoder, which cannot travel.
         """
-        if self._given is not None:
+        if self.given is not None:
             raise ConfigError(
                 "these embeddings were made around an encoder object, which cannot be pickled: make them "
                 "from options (model=, base_url=), which are loaded where they arrive"
@@ -126,4 +127,4 @@ class Source:
         return self
 
     def _key(self) -> tuple[Any, ...]:
-        return self._options, self._cache, self._most, id(self._given)
+        return self._options, self._cache, self._most, id(self.given)
