@@ -312,6 +312,16 @@ def test_a_copy_of_embeddings_around_an_object_stays_around_it(embeddings, encod
             embeddings.model_copy(update=update)
 
 
+def test_a_string_where_a_list_is_meant_is_refused(nano_encoder):
+    store = UmeR1QdrantVectorStore(path=":memory:", embedding=UmeR1Embeddings.from_encoder(nano_encoder))
+    store.add_texts(["hello"], ids=["n1"])
+    for call in (store.delete, store.get_by_ids, store.add_texts):
+        with pytest.raises(ConfigError, match=r"'n1' is one, and \w+ is a list"):
+            call("n1")
+    assert len(store.get_by_ids(["n1"])) == 1
+    store.close()
+
+
 def test_packed_vectors_rank_as_the_weighted_sum_in_any_store(nano_encoder):
     texts = ["a red circle at north", "a blue ring at south", "a green star"]
     packed = UmeR1Embeddings(

@@ -15,6 +15,7 @@ from langchain_ume_r1.documents import metadata_of, own_metadata
 from langchain_ume_r1.embeddings import UmeR1Embeddings
 from langchain_ume_r1.incoming import batches, text_documents, visual_documents
 from ume_r1_rag import types
+from ume_r1_rag.describe import shorten
 from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.index import Filter, QdrantIndex
 from ume_r1_rag.index import payload as payloads
@@ -211,6 +212,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
             ValueError: there are not as many metadatas or ids as texts.
         """
         _refuse(kwargs)
+        _no_single(texts, "texts")
         added: list[str] = []
         for batch in batches(text_documents(texts, metadatas, ids), batch_size):
             self._write(batch, self._ours.encode([one.input for one in batch], "document", self.mode))
@@ -228,6 +230,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
     ) -> list[str]:
         """``add_texts`` without blocking the event loop."""
         _refuse(kwargs)
+        _no_single(texts, "texts")
         return await self._aadd(text_documents(texts, metadatas, ids), batch_size)
 
     def add_images(
@@ -290,6 +293,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
             **kwargs: none.
         """
         _refuse(kwargs)
+        _no_single(ids, "ids")
         if ids is None:
             self.index.delete([hit.key for hit in self.index.scroll(fields=["ume_key"])])
         else:
@@ -298,6 +302,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
 
     def get_by_ids(self, ids: Sequence[str | int], /) -> list[Document]:
         """Returns the documents of some ids, in their order; unknown ones are left out."""
+        _no_single(ids, "ids")
         return [_document(hit) for hit in self.index.retrieve([str(id) for id in ids])]
 
     def similarity_search_with_score(  # type: ignore[override]
@@ -424,6 +429,12 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
             "hybrid_fusion: this store ranks by one space; UmeR1Retriever(index=…) fuses several"
         )
     return options
+
+
+def _no_single(given: object, name: str) -> None:
+    """Refuses a string where a list is meant: its letters would be taken one by one."""
+    if isinstance(given, str | bytes):
+        raise ConfigError(f"{name}={shorten(str(given), 40)!r} is one, and {name} is a list: put it into [ ]")
 
 
 def _refuse(kwargs: Mapping[str, Any]) -> None:
