@@ -166,6 +166,8 @@ def serve(
             searched = retriever.index
             what += f" and {searched.count()} documents of {clean(searched.collection)}"
             what += f" ({clean(searched.tenant)}'s)" if searched.tenant else ""
+        # Who reads that it serves may ask at once; uvicorn takes some moments more to do so itself.
+        listener.listen(2048)
         typer.echo(f"serving {what} at http://{at}:{listener.getsockname()[1]}", err=True)
         # uvicorn lets answers finish and then raises the signal again; the index is to be closed after that.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
