@@ -112,6 +112,8 @@ def test_a_server_with_vllms_own_processes_answers_and_ends_them(tmp_path, stop)
         "nano",
         "--port",
         "0",
+        "--grace",  # a machine that does much besides takes longer than the default
+        "300",
     ]
     command += ["--backend", "vllm", *(part for option in engine for part in ("--engine", option))]
     log = tmp_path / "log"
