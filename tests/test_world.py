@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -12,7 +13,6 @@ from ume_r1_bench.world import (
     LABELS,
     LESSONS,
     SPLITS,
-    blank_text,
     erase_text,
     make_world,
     single_frame,
@@ -23,7 +23,7 @@ from ume_r1_bench.world.codec import decode_mp4, decode_pdf, encode_mp4, encode_
 from ume_r1_bench.world.families import document
 from ume_r1_bench.world.film import FRAMES, MIDDLE, draw_clip
 from ume_r1_bench.world.lesson import SIBLINGS, Lessons
-from ume_r1_bench.world.page import Line, Page, sample_page, values_of
+from ume_r1_bench.world.page import Bar, Chart, Line, Page, Part, sample_page, values_of
 from ume_r1_bench.world.picture import draw_scene
 from ume_r1_bench.world.pool import POOL, make_pools
 from ume_r1_bench.world.scene import (
@@ -105,8 +105,8 @@ def contents(split):
         elif isinstance(side.media, Page):
             found["value"].update(value for _, value in side.media.lines)
             found["chart"].add(side.media.chart.key)
-        elif isinstance(side.media, Line):
-            found["value"].add(side.media.value)
+        elif isinstance(side.media, Part):
+            found["value"].update(row.value for row in side.media.rows if isinstance(row, Line))
         elif isinstance(side.media, Clip):
             found["cast"].add(frozenset((side.media.cast.top, side.media.cast.bottom)))
         elif re.fullmatch("[A-Z][0-9][A-Z]", side.text):
@@ -237,6 +237,9 @@ def test_question_trace_follows_from_picture_and_question(lessons):
         elif family == "page_chart":
             bars = told.reasoning.removeprefix("chart ").split(". ")[0].split()
             assert told.summary == max(bars, key=lambda bar: int(bar[1:]))[0]
+        elif family == "page_part":
+            assert told.summary == media.key == pair.target.text
+            assert not set(media.key.split()) & set(re.findall(r"\w+", text)), "or there is nothing to read"
         elif family == "picture_edit":
             assert told.summary == pair.target.media.key
         if family in LABELS or family == "page_read":
@@ -335,11 +338,19 @@ def test_page_query_is_answered_by_one_page(pools):
 
 def test_blanked_pages_of_a_pool_are_one_image(pools):
     for pool in in_family(pools, "page_find"):
-        assert len({blank_text(side.media).tobytes() for side in pool.candidates}) == 1
+        assert len({erase_text(draw_page(side.media)).tobytes() for side in pool.candidates}) == 1
     some = [side.media for side in in_family(pools, "page_find")[0].candidates[::8]]
-    assert {erase_text(draw_page(page)).tobytes() for page in some} == {blank_text(some[0]).tobytes()}
     decoded = (decode_pdf(encode_pdf([draw_page(page)]), 224)[0] for page in some)
     assert len({erase_text(page).tobytes() for page in decoded}) == 1
+
+
+def test_a_blanked_chart_keeps_its_bars_and_loses_their_labels():
+    page = sample_page(make_rng("blank"), "test")
+    lengths = [bar.length for bar in page.chart.bars]
+    renamed = replace(page, chart=Chart(tuple(map(Bar, "tnsx", lengths))))
+    longer = replace(page, chart=Chart(tuple(map(Bar, "tnsx", reversed(lengths)))))
+    blank, again, other = (erase_text(draw_page(one)).tobytes() for one in (page, renamed, longer))
+    assert blank == again != other
 
 
 def test_read_candidates_hold_the_other_values_of_the_page(pools):

@@ -3,7 +3,7 @@
 from ume_r1_bench.world.corpus import Document, Query, read_corpus, read_queries
 from ume_r1_bench.world.families import FAMILIES, LABELS, LESSONS
 from ume_r1_bench.world.film import single_frame
-from ume_r1_bench.world.sheet import blank_text, erase_text
+from ume_r1_bench.world.sheet import erase_text
 from ume_r1_bench.world.split import SPLITS, WorldError
 from ume_r1_bench.world.write import WorldSummary, make_world
 
@@ -16,7 +16,6 @@ __all__ = [
     "Query",
     "WorldError",
     "WorldSummary",
-    "blank_text",
     "erase_text",
     "make_world",
     "read_corpus",

@@ -9,12 +9,12 @@ from typing import Final
 from ume_r1_bench.world import trace as traces
 from ume_r1_bench.world import wording
 from ume_r1_bench.world.clip import BEHAVIOURS, Clip, Half
-from ume_r1_bench.world.page import BARS, Line, Page
+from ume_r1_bench.world.page import BARS, Page, Part
 from ume_r1_bench.world.scene import MAX_OBJECTS, THINGS, Count, Edit, Scene, apply_edit
 from ume_r1_bench.world.trace import Trace
 from ume_r1_rag.template.prompt import INSTRUCTIONS, instruct
 
-Media = Scene | Page | Line | Clip
+Media = Scene | Page | Part | Clip
 
 DESCRIBE_PICTURE: Final = "Find an image caption describing the given everyday image."
 DESCRIBE_CLIP: Final = "Find a caption that describes the given video."
@@ -23,6 +23,7 @@ THING: Final = "a thing"
 NUMBER: Final = "a number"
 CODE: Final = "a code"
 BAR: Final = "a bar"
+PART: Final = "a part"
 EVENT: Final = "an event"
 
 FAMILIES: Final = (
@@ -38,8 +39,8 @@ FAMILIES: Final = (
     "clip_describe",
     "clip_event",
 )
-LESSONS: Final = ("page_line", *FAMILIES)
-"""What is taught: a line on its own is read long before a page is, and is never asked in an evaluation."""
+LESSONS: Final = ("page_part", *FAMILIES)
+"""What is taught: a row or two are read long before a page is, and are never asked in an evaluation."""
 LABELS: Final[dict[str, tuple[str, ...]]] = {
     "picture_at": tuple(thing.name for thing in THINGS),
     "picture_count": tuple(str(number) for number in range(MAX_OBJECTS + 1)),
@@ -50,6 +51,7 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
 LABEL_KINDS: Final = {
     "picture_at": THING,
     "picture_count": NUMBER,
+    "page_part": PART,
     "page_read": CODE,
     "page_chart": BAR,
     "clip_event": EVENT,
@@ -159,12 +161,10 @@ class Asker:
         query = Side(text, scene, traces.count_trace(scene, question))
         return Pair("picture_count", query, label("picture_count", query.trace.summary))
 
-    def page_line(self, line: Line) -> Pair:
-        """Line → its value."""
-        query = Side(
-            self._maybe("answer", wording.word_read(line.name, self.rng)), line, traces.line_trace(line)
-        )
-        return Pair("page_line", query, label("page_read", line.value))
+    def page_part(self, part: Part) -> Pair:
+        """Part of a page → what it says. The question names nothing of it, or nano would copy, not read."""
+        query = Side(self._maybe("answer", wording.word_part(self.rng)), part, traces.part_trace(part))
+        return Pair("page_part", query, label("page_part", part.key))
 
     def page_find(self, page: Page, key: str) -> Pair:
         """Heading and one line → page."""
@@ -180,10 +180,10 @@ class Asker:
         )
 
     def page_chart(self, page: Page) -> Pair:
-        """Page → the label of its highest bar."""
+        """Page → the label of its longest bar."""
         text = self._maybe("answer", wording.word_chart(self.rng))
         return Pair(
-            "page_chart", Side(text, page, traces.chart_trace(page)), label("page_chart", page.chart.highest)
+            "page_chart", Side(text, page, traces.chart_trace(page)), label("page_chart", page.chart.longest)
         )
 
     def clip_find(self, clip: Clip) -> Pair:

@@ -8,12 +8,14 @@ from typing import Final
 
 from ume_r1_bench.world.clip import ClipGroup, sample_clip_group
 from ume_r1_bench.world.families import LESSONS, Asker, Pair
-from ume_r1_bench.world.page import Line, PageGroup, sample_page_group
+from ume_r1_bench.world.page import PageGroup, Part, sample_page_group
 from ume_r1_bench.world.scene import Count, Scene, SceneGroup, counts, edits, sample_group
 from ume_r1_bench.world.split import make_rng
 
 SIBLINGS: Final = 4
 EMPTY: Final = 0.15
+PARTS: Final = (1, 1, 2, 3, 4, 5)
+"""Rows of a part of a page."""
 
 Group = list[Pair]
 
@@ -114,9 +116,11 @@ class Lessons:
                 pairs.append(self._asker.picture_count(*self._rng.choice(self._counts[number])))
         return pairs
 
-    def _page_line(self) -> Group:
-        group = self._pages()
-        return [self._asker.page_line(Line(group.key, page.value(group.key))) for page in group.pages]
+    def _page_part(self) -> Group:
+        rows = self._pages().pages[0].rows
+        size = self._rng.choice(PARTS)
+        starts = self._rng.sample(range(len(rows) - size + 1), SIBLINGS)
+        return [self._asker.page_part(Part(tuple(rows[start : start + size]))) for start in starts]
 
     def _page_find(self) -> Group:
         group = self._pages()

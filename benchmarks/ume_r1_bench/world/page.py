@@ -1,4 +1,7 @@
-"""What a page says: a heading, three key-value lines and a bar chart that has nothing to do with them."""
+"""What a page says: a heading, three key-value lines and a bar chart that has nothing to do with them.
+
+A page has eight rows. Some of them are a thing of their own too: reading is learned from parts of pages.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +44,24 @@ KEYS: Final = ("rent", "tax", "load", "crew", "fuel", "tide", "mass", "gate", "s
 LETTERS: Final = "ABCDEFHKLMNPRTUVWXYZ"
 DIGITS: Final = "23456789"
 BARS: Final = ("n", "s", "e", "w", "k", "t", "x", "b")
-HEIGHTS: Final = (1, 2, 3, 4, 5, 6)
+LENGTHS: Final = (1, 2, 3, 4, 5, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """The first row."""
+
+    words: str
+
+    @property
+    def key(self) -> str:
+        """The canonical wording."""
+        return self.words
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One key-value line on its own: what reading is learned from before there are pages."""
+    """A row with a key and its value."""
 
     name: str
     value: str
@@ -58,20 +73,50 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
-    """Four labelled bars of different heights."""
+class Bar:
+    """A row of the chart."""
 
-    bars: tuple[tuple[str, int], ...]
+    label: str
+    length: int
+
+    @property
+    def key(self) -> str:
+        """``"n3"``."""
+        return f"{self.label}{self.length}"
+
+
+Row = Heading | Line | Bar
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Neighbouring rows of a page."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def key(self) -> str:
+        """What it says, worded as of a page: ``"rent U5D; chart n3 s5"``."""
+        texts = [row.key for row in self.rows if not isinstance(row, Bar)]
+        bars = [row.key for row in self.rows if isinstance(row, Bar)]
+        return "; ".join([*texts, " ".join(["chart", *bars])] if bars else texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Four labelled bars of different lengths."""
+
+    bars: tuple[Bar, ...]
 
     @property
     def key(self) -> str:
         """``"n3 s5 e2 w1"``."""
-        return " ".join(f"{label}{height}" for label, height in self.bars)
+        return " ".join(bar.key for bar in self.bars)
 
     @property
-    def highest(self) -> str:
-        """The label of the highest bar."""
-        return max(self.bars, key=lambda bar: bar[1])[0]
+    def longest(self) -> str:
+        """The label of the longest bar."""
+        return max(self.bars, key=lambda bar: bar.length).label
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +139,11 @@ class Page:
         return [self.heading, *(f"{key} {value}" for key, value in self.lines)]
 
     @property
+    def rows(self) -> list[Row]:
+        """The rows, from the top."""
+        return [Heading(self.heading), *(Line(*line) for line in self.lines), *self.chart.bars]
+
+    @property
     def key(self) -> str:
         """The canonical wording with the chart."""
         return ", ".join([*self.phrases, f"chart {self.chart.key}"])
@@ -110,15 +160,15 @@ def values_of(split: str) -> tuple[str, ...]:
     return tuple(value for value in every if split_of("value", value) == split)
 
 
-def sample_chart(rng: random.Random, split: str, highest: str | None = None) -> Chart:
-    """Returns a chart of a split, if need be one whose highest bar has a given label."""
+def sample_chart(rng: random.Random, split: str, longest: str | None = None) -> Chart:
+    """Returns a chart of a split, if need be one whose longest bar has a given label."""
     while True:
-        labels, heights = rng.sample(BARS, 4), rng.sample(HEIGHTS, 4)
-        if highest is not None:
-            others = [label for label in BARS if label != highest]
+        labels, lengths = rng.sample(BARS, 4), rng.sample(LENGTHS, 4)
+        if longest is not None:
+            others = [label for label in BARS if label != longest]
             labels = rng.sample(others, 4)
-            labels[heights.index(max(heights))] = highest
-        chart = Chart(tuple(zip(labels, heights, strict=True)))
+            labels[lengths.index(max(lengths))] = longest
+        chart = Chart(tuple(Bar(*bar) for bar in zip(labels, lengths, strict=True)))
         if split_of("chart", chart.key) == split:
             return chart
 
@@ -130,10 +180,10 @@ def sample_heading(rng: random.Random, but: Sequence[str] = ()) -> str:
     return heading
 
 
-def sample_page(rng: random.Random, split: str, highest: str | None = None) -> Page:
+def sample_page(rng: random.Random, split: str, longest: str | None = None) -> Page:
     """Returns a page of a split."""
     lines = zip(rng.sample(KEYS, 3), rng.sample(values_of(split), 3), strict=True)
-    return Page(sample_heading(rng), tuple(lines), sample_chart(rng, split, highest))
+    return Page(sample_heading(rng), tuple(lines), sample_chart(rng, split, longest))
 
 
 def with_value(page: Page, key: str, value: str) -> Page:
@@ -150,7 +200,7 @@ class PageGroup:
 
 
 def sample_page_group(rng: random.Random, split: str, size: int = 4) -> PageGroup:
-    """Returns ``size`` pages whose text differs in one value and whose highest bars all differ."""
+    """Returns ``size`` pages whose text differs in one value and whose longest bars all differ."""
     base = sample_page(rng, split)
     key = rng.choice(base.lines)[0]
     taken = {value for _, value in base.lines}

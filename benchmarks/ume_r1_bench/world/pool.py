@@ -191,8 +191,8 @@ def _page_pools(asker: Asker, split: str) -> Iterator[Pool]:
             used[page.value(key)] += 1
             asked.append(asker.page_read(page, key))
         yield Pool("page_read", asked, [label("page_read", value) for value in pool.values])
-    highest = LABELS["page_chart"] * (CLOSED // len(LABELS["page_chart"]))
-    yield _closed("page_chart", [asker.page_chart(sample_page(asker.rng, split, bar)) for bar in highest])
+    longest = LABELS["page_chart"] * (CLOSED // len(LABELS["page_chart"]))
+    yield _closed("page_chart", [asker.page_chart(sample_page(asker.rng, split, bar)) for bar in longest])
 
 
 def _clip_pools(asker: Asker, split: str) -> Iterator[Pool]:

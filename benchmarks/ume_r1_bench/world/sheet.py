@@ -7,7 +7,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ume_r1_bench.world.page import Chart, Line, Page
+from ume_r1_bench.world.page import Bar, Heading, Line, Page, Part, Row
 from ume_r1_bench.world.split import make_rng
 
 SIZE: Final = 224
@@ -18,11 +18,10 @@ INK: Final = (16, 16, 16)
 FONT_SIZE: Final = 18
 KEY_SLOT: Final = 2
 VALUE_SLOT: Final = 8
-LINE: Final = 12 * SLOT
 CHART_TOP: Final = 4 * ROW
-CHART_FLOOR: Final = 7 * ROW
+CHART_LEFT: Final = 4 * SLOT
 _BAR: Final = (70, 110, 170)
-_UNIT: Final = 13
+_UNIT: Final = 26
 
 
 @lru_cache(maxsize=1)
@@ -38,29 +37,30 @@ def _draw_text(
         draw.text((x, row * ROW + 20 + shift[1]), character, fill=INK, font=_font(), anchor="ms")
 
 
-def _draw_chart(image: Image.Image, chart: Chart, *, labelled: bool) -> None:
-    draw = ImageDraw.Draw(image)
-    # The jitter of a chart is its own, so that a blanked page shows nothing of the text that stood on it.
-    rng = make_rng("jitter", chart.key)
-    for index, (label, height) in enumerate(chart.bars):
-        centre = 2 * ROW * index + ROW + rng.randint(-1, 1)
-        draw.rectangle(
-            (centre - 12, CHART_FLOOR - height * _UNIT, centre + 12, CHART_FLOOR - 2), fill=_BAR, outline=INK
-        )
-        if labelled:
-            draw.text((centre, CHART_FLOOR + 18), label, fill=INK, font=_font(), anchor="ms")
-    draw.line((4, CHART_FLOOR - 1, SIZE - 5, CHART_FLOOR - 1), fill=INK)
+def _draw_bar(draw: ImageDraw.ImageDraw, bar: Bar, row: int, shift: int) -> None:
+    top = row * ROW + 6 + shift
+    draw.rectangle((CHART_LEFT, top, CHART_LEFT + bar.length * _UNIT, top + 15), fill=_BAR, outline=INK)
 
 
-def draw_line(line: Line) -> Image.Image:
-    """Returns a line as 168 by 28 pixels: a page's row, without the page."""
-    image = Image.new("RGB", (LINE, ROW), PAPER)
+def draw_part(part: Part) -> Image.Image:
+    """Returns n rows as 224 by 28 n pixels: what stands on a page, without the page."""
+    image = Image.new("RGB", (SIZE, ROW * len(part.rows)), PAPER)
     draw = ImageDraw.Draw(image)
-    rng = make_rng("jitter", line.key)
-    shift = (rng.randint(-1, 1), rng.randint(-1, 1))
-    _draw_text(draw, line.name, KEY_SLOT, 0, shift)
-    _draw_text(draw, line.value, VALUE_SLOT, 0, shift)
+    rng = make_rng("jitter", part.key)
+    for number, row in enumerate(part.rows):
+        _draw_row(draw, row, number, (rng.randint(-1, 1), rng.randint(-1, 1)))
     return image
+
+
+def _draw_row(draw: ImageDraw.ImageDraw, row: Row, number: int, shift: tuple[int, int]) -> None:
+    if isinstance(row, Heading):
+        _draw_text(draw, row.words, 0, number, (0, shift[1]))
+    elif isinstance(row, Line):
+        _draw_text(draw, row.name, KEY_SLOT, number, shift)
+        _draw_text(draw, row.value, VALUE_SLOT, number, shift)
+    else:
+        _draw_text(draw, row.label, KEY_SLOT, number, shift)
+        _draw_bar(draw, row, number, shift[1])
 
 
 def draw_page(page: Page) -> Image.Image:
@@ -68,25 +68,16 @@ def draw_page(page: Page) -> Image.Image:
     image = Image.new("RGB", (SIZE, SIZE), PAPER)
     draw = ImageDraw.Draw(image)
     rng = make_rng("jitter", page.key)
-    _draw_text(draw, page.heading, 0, 0, (0, rng.randint(-1, 1)))
-    for row, (key, value) in enumerate(page.lines, 1):
-        shift = (rng.randint(-1, 1), rng.randint(-1, 1))
-        _draw_text(draw, key, KEY_SLOT, row, shift)
-        _draw_text(draw, value, VALUE_SLOT, row, shift)
-    _draw_chart(image, page.chart, labelled=True)
-    return image
-
-
-def blank_text(page: Page) -> Image.Image:
-    """Returns a page drawn without its text and with its bars unlabelled, as a control."""
-    image = Image.new("RGB", (SIZE, SIZE), PAPER)
-    _draw_chart(image, page.chart, labelled=False)
+    for number, row in enumerate(page.rows):
+        # A bar's jitter is its length's own, so that a blanked page shows nothing of its text.
+        own = make_rng("jitter", row.length, number) if isinstance(row, Bar) else rng
+        _draw_row(draw, row, number, (own.randint(-1, 1), own.randint(-1, 1)))
     return image
 
 
 def erase_text(image: Image.Image) -> Image.Image:
-    """Returns a drawn or decoded page with the rows painted over in which there is text."""
+    """Returns a drawn or decoded page with its text painted over; the bars stay, without their labels."""
     erased = image.convert("RGB")
     erased.paste(PAPER, (0, 0, SIZE, CHART_TOP))
-    erased.paste(PAPER, (0, CHART_FLOOR, SIZE, SIZE))
+    erased.paste(PAPER, (0, CHART_TOP, CHART_LEFT - 2, SIZE))
     return erased

@@ -12,11 +12,11 @@ from ume_r1_bench.world.clip import Clip
 from ume_r1_bench.world.codec import decode_mp4, decode_pdf, encode_mp4, encode_pdf, encode_png
 from ume_r1_bench.world.families import Media
 from ume_r1_bench.world.film import draw_clip
-from ume_r1_bench.world.page import Line, Page
+from ume_r1_bench.world.page import Page, Part
 from ume_r1_bench.world.picture import draw_scene
 from ume_r1_bench.world.scene import Scene
 from ume_r1_bench.world.sheet import SIZE as PAGE_SIZE
-from ume_r1_bench.world.sheet import draw_line, draw_page
+from ume_r1_bench.world.sheet import draw_page, draw_part
 
 BLANK: Final = "images/blank.jpg"
 
@@ -54,7 +54,7 @@ class Shelf:
         """
         self.placed: dict[Media, Placed] = {}
         self._root, self._keep = root, keep
-        self._numbers = {"pictures": 0, "pages": 0, "lines": 0, "clips": 0}
+        self._numbers = {"pictures": 0, "pages": 0, "parts": 0, "clips": 0}
         for folder in ("images", *self._numbers):
             (root / folder).mkdir(parents=True, exist_ok=True)
         # Text alone carries a blank image, as the official records do.
@@ -67,8 +67,8 @@ class Shelf:
                 self.placed[media] = self._place_picture(media)
             elif isinstance(media, Page):
                 self.placed[media] = self._place_page(media)
-            elif isinstance(media, Line):
-                self.placed[media] = self._place_line(media)
+            elif isinstance(media, Part):
+                self.placed[media] = self._place_part(media)
             else:
                 self.placed[media] = self._place_clip(media)
         return self.placed[media]
@@ -93,9 +93,9 @@ class Shelf:
         decoded = decode_pdf(data, PAGE_SIZE)[0]
         return Placed(number, path, self._write(f"pages/{number:05d}.png", encode_png(decoded)))
 
-    def _place_line(self, line: Line) -> Placed:
-        number = self._next("lines")
-        path = self._write(f"lines/{number:05d}.png", encode_png(draw_line(line)))
+    def _place_part(self, part: Part) -> Placed:
+        number = self._next("parts")
+        path = self._write(f"parts/{number:05d}.png", encode_png(draw_part(part)))
         return Placed(number, path, path)
 
     def _place_clip(self, clip: Clip) -> Placed:

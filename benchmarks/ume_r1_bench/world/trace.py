@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ume_r1_bench.world.clip import Clip, Half
-from ume_r1_bench.world.page import Line, Page
+from ume_r1_bench.world.page import Page, Part
 from ume_r1_bench.world.scene import POSITIONS, Count, Edit, Scene, apply_edit
 
 
@@ -50,9 +50,9 @@ def count_trace(scene: Scene, question: Count) -> Trace:
     return Trace(f"{listed}. {total}" if found else total, str(len(found)))
 
 
-def line_trace(line: Line) -> Trace:
-    """Returns the trace of a line."""
-    return Trace(line.key, line.value)
+def part_trace(part: Part) -> Trace:
+    """Returns the trace of a part of a page."""
+    return Trace(part.key, part.key)
 
 
 def page_trace(page: Page) -> Trace:
@@ -72,8 +72,8 @@ def read_trace(page: Page, key: str) -> Trace:
 
 
 def chart_trace(page: Page) -> Trace:
-    """Returns the trace of a page with the question for its highest bar."""
-    return Trace(f"chart {page.chart.key}. highest is {page.chart.highest}", page.chart.highest)
+    """Returns the trace of a page with the question for its longest bar."""
+    return Trace(f"chart {page.chart.key}. longest is {page.chart.longest}", page.chart.longest)
 
 
 def clip_trace(clip: Clip) -> Trace:

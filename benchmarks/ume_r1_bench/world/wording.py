@@ -70,8 +70,13 @@ def word_read(key: str, rng: random.Random) -> str:
 
 
 def word_chart(rng: random.Random) -> str:
-    """Returns a question for the highest bar."""
-    return rng.choice(("which bar is the highest?", "what is the highest bar?", "name the highest bar"))
+    """Returns a question for the longest bar."""
+    return rng.choice(("which bar is the longest?", "what is the longest bar?", "name the longest bar"))
+
+
+def word_part(rng: random.Random) -> str:
+    """Returns a question for what a part of a page says."""
+    return rng.choice(("what does it say?", "read it all", "which text is given?"))
 
 
 def word_clip(clip: Clip, rng: random.Random) -> str:
