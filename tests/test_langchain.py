@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 import langchain_ume_r1
 from langchain_ume_r1 import UmeR1Embeddings, UmeR1QdrantVectorStore, UmeR1Retriever, cite, content_blocks
 from ume_r1_rag.errors import ConfigError, IndexMismatch, InputError, UmeR1Error
+from ume_r1_rag.frameworks import CostWarning
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.ingest import ingest
 
@@ -235,14 +237,28 @@ def test_content_that_cannot_be_embedded_is_named(embeddings, parts, why):
 
 def test_gen_tells_once_what_it_costs(encoder, embeddings):
     gen = embeddings.in_mode("gen")
-    with pytest.warns(
-        UserWarning, match=r"this first call took \d+\.\d\d s for 2 inputs .* 1 tokens written"
-    ):
+    with pytest.warns(CostWarning, match=r"the first 2 took \d+\.\d\d s here \(.* and 1 tokens each"):
         gen.embed_documents(["one", "two"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gen.embed_documents(["one"])
         embeddings.embed_documents(["one"])
+
+
+def test_a_mended_generation_is_told(make_encoder, caplog):
+    class Mended(type(make_encoder())):
+        def _one(self, one, wanted, think):
+            return replace(super()._one(one, wanted, think), gen_valid=False, gen_issue="token limit")
+
+    with pytest.warns(CostWarning):
+        UmeR1Embeddings.from_encoder(Mended(), mode="gen").embed_documents(["one", "two"])
+    assert "2 of 2 gen vectors are of a generation that was mended (token limit)" in caplog.text
+
+
+def test_a_model_is_named_as_either_framework_does_and_never_twice():
+    assert UmeR1Embeddings("nano") == UmeR1Embeddings(model="nano") == UmeR1Embeddings(model_name="nano")
+    with pytest.raises(ConfigError, match="two names of one thing: give model="):
+        UmeR1Embeddings("nano", model_name="nano")
 
 
 def test_pickled_embeddings_load_where_they_arrive():

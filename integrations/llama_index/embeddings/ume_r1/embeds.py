@@ -18,7 +18,7 @@ from llama_index.embeddings.ume_r1.node_input import node_input
 from llama_index.embeddings.ume_r1.observed import aobserved, observed
 from ume_r1_rag.describe import describe, shorten
 from ume_r1_rag.errors import EncodeErrors, InputError
-from ume_r1_rag.frameworks.vectors import CONCURRENCY
+from ume_r1_rag.frameworks import CONCURRENCY
 from ume_r1_rag.inputs import to_input
 from ume_r1_rag.template import INSTRUCTIONS
 from ume_r1_rag.types import Embedding as UmeEmbedding
