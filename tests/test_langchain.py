@@ -936,7 +936,7 @@ def test_a_query_that_is_no_text_is_told_how_to_ask(index, embeddings, query):
 
 def test_a_retriever_takes_the_name_that_stores_have_and_never_both(index, embeddings):
     assert UmeR1Retriever(index=index, embedding=embeddings).embeddings is embeddings
-    with pytest.raises(ConfigError, match="two names of one thing: give embeddings="):
+    with pytest.raises(ValidationError, match="two names of one thing: give embeddings="):
         UmeR1Retriever(index=index, embedding=embeddings, embeddings=embeddings)
     store = UmeR1QdrantVectorStore(index=index, embeddings=embeddings)
     assert store.embeddings == embeddings.in_mode("disc")

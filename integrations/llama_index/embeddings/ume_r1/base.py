@@ -74,7 +74,7 @@ class UmeR1Embedding(Embeds):
         default=32, gt=0, le=2048, description="Inputs given to the encoder at once."
     )
     num_workers: int | None = Field(
-        default=None, description="Asynchronous calls of the encoder at a time; 4 if None."
+        default=None, gt=0, description="Asynchronous calls of the encoder at a time; 4 if None."
     )
     backend: Literal["auto", "transformers", "vllm"] | None = Field(
         default=None, description="What runs the model."
@@ -87,6 +87,12 @@ class UmeR1Embedding(Embeds):
     base_url: str | None = Field(default=None, description="Address of an `ume-r1 serve` that encodes.")
     api_key: str | None = Field(
         default=None, exclude=True, repr=False, description="Of that server; UME_R1_API_KEY if None."
+    )
+    timeout_s: float | None = Field(
+        default=None, gt=0, description="Most seconds for one input on that server; 600 if None."
+    )
+    max_retries: int | None = Field(
+        default=None, ge=0, description="How often a request to it is sent again; 6 if None."
     )
     cache: str | None = Field(
         default=None, description="File in which vectors are kept, see CachedEncoder; no cache if None."
@@ -129,6 +135,9 @@ class UmeR1Embedding(Embeds):
         super().__init__(**options)
         if self.think is not None:
             check_think(self.think)
+        remote = [name for name in ("timeout_s", "max_retries") if getattr(self, name) is not None]
+        if remote and self.base_url is None:
+            raise ConfigError(f"{', '.join(remote)}: without base_url= nothing is asked over a network")
         if encoder is not None:
             foreign = sorted(name for name in _MAKING if getattr(self, name) is not None)
             if foreign:
@@ -266,6 +275,6 @@ def _check_base_url(value: Any) -> None:
 
 _MAKING = (
     *("backend", "device", "dtype", "preset", "max_new_tokens", "revision", "base_url", "api_key"),
-    *("cache", "fetcher", "media_limits", "vllm", "cache_tenant"),
+    *("timeout_s", "max_retries", "cache", "fetcher", "media_limits", "vllm", "cache_tenant"),
 )
 """Fields that say how an encoder is made."""
