@@ -48,6 +48,7 @@ def test_trap_a_splitter_draws_new_ids_in_every_run(index, encoder):
     pipeline.run(nodes=split(f"{TEXT} {TEXT}"))
     whole = len(split(f"{TEXT} {TEXT}"))
     assert count < whole <= index.count() <= whole + 1, "the last chunk was another one"
+    assert {hit.document for hit in index.scroll()} == {"harbor.md"}, "parts of one file, in whichever run"
 
 
 def test_a_source_with_an_id_of_its_own_is_told_from_another(index, encoder):

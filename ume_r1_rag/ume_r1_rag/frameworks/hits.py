@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.describe import printable
-from ume_r1_rag.retriever import SearchResult
 from ume_r1_rag.types import Hit
+
+if TYPE_CHECKING:
+    from ume_r1_rag.retriever import SearchResult
 
 logger = logging.getLogger(__name__)
 

@@ -46,6 +46,12 @@ def is_random(id: str) -> bool:
     return found.version == 4 and str(found) == id.lower()
 
 
+def source_of(node: BaseNode) -> str:
+    """Returns what a node is a part of: its source's id, but for a random one the file that metadata name."""
+    source = node.ref_doc_id or ""
+    return str(node.metadata.get("file_path") or source) if is_random(source) else source
+
+
 def content_key(node: BaseNode, item: MultimodalInput, seen: Counter[str]) -> str:
     """Returns a key that is the same whenever the same node is made again: of its source, place and content.
 

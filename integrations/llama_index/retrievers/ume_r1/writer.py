@@ -20,7 +20,7 @@ from llama_index.core.utils import get_tqdm_iterable
 from llama_index.embeddings.ume_r1 import EMBED_KEY, UmeR1Embedding, node_input
 from llama_index.embeddings.ume_r1.failed import failed_nodes, failures
 from llama_index.embeddings.ume_r1.given import embed_model_of
-from llama_index.retrievers.ume_r1.keys import content_key, id_key, is_random, is_read
+from llama_index.retrievers.ume_r1.keys import content_key, id_key, is_random, is_read, source_of
 from ume_r1_rag.cache.content import content_digest
 from ume_r1_rag.describe import describe
 from ume_r1_rag.encoder import digest
@@ -304,7 +304,7 @@ def node_document(node: BaseNode, item: MultimodalInput, content: str = "", key:
         else None,
         thumbnail=_thumbnail(item),
         metadata=own,
-        document=str(metadata.get("document") or node.ref_doc_id or ""),
+        document=str(metadata.get("document") or source_of(node)),
         content_hash=content,
     )
 
