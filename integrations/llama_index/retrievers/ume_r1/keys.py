@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llama_index.core.schema import MetadataMode
 
-from ume_r1_rag.cache.content import content_digest
 from ume_r1_rag.index.payload import point_id
 from ume_r1_rag.types import MultimodalInput
 
@@ -52,19 +51,16 @@ def source_of(node: BaseNode) -> str:
     return str(node.metadata.get("file_path") or source) if is_random(source) else source
 
 
-def content_key(node: BaseNode, item: MultimodalInput, seen: Counter[str]) -> str:
+def content_key(node: BaseNode, item: MultimodalInput, digest: str | None, seen: Counter[str]) -> str:
     """Returns a key that is the same whenever the same node is made again: of its source, place and content.
 
     Args:
         node: the node.
         item: what the encoder sees of it.
+        digest: of that; None where only the encoder can know, as of a URL, which goes by its name here.
         seen: how often each was met in this run, for nodes that are alike in all of it; is counted up.
     """
-    shown: Any = None
-    if item.images or item.video is not None:
-        # Of a URL only its owner knows what is behind it; here it is its name.
-        names = [str(one) for one in (*item.images, item.video)]
-        shown = content_digest(MultimodalInput(images=item.images, video=item.video)) or names
+    shown = digest or [str(one) for one in (*item.images, item.video)]
     source = node.ref_doc_id
     told: list[Any] = [
         source if source is not None and not is_random(source) else None,

@@ -255,19 +255,20 @@ class _Entry:
         self.node, self._encoder, self.is_read = node, encoder, is_read(node)
         # Our reader's nodes say it: their files need not be opened.
         said = str(node.metadata.get("content_hash") or "") if self.is_read else ""
-        self.content = said or self._digest()
-        by_content = seen is not None and is_random(node.node_id) and not self.is_read
-        self.key = content_key(node, self.input, seen) if by_content and seen is not None else id_key(node)
+        digest = None if said else content_digest(self.input)
+        self.content = said or ("" if digest is None else f"{digest};node={self._told()}")
+        self.key = id_key(node)
+        if seen is not None and not self.is_read and is_random(node.node_id):
+            self.key = content_key(node, self.input, digest, seen)
 
     @cached_property
     def input(self) -> MultimodalInput:
         """What the encoder sees of it."""
         return node_input(self.node, self._encoder.max_video_frames, self._encoder.max_image_pixels)
 
-    def _digest(self) -> str:
-        content = content_digest(self.input)
+    def _told(self) -> str:
         told = json.dumps([_told(self.node), self.node.get_content()], sort_keys=True, default=str)
-        return "" if content is None else f"{content};node={hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def node_document(node: BaseNode, item: MultimodalInput, content: str = "", key: str = "") -> Document:
