@@ -942,6 +942,14 @@ def test_a_retriever_takes_the_name_that_stores_have_and_never_both(index, embed
     assert store.embeddings == embeddings.in_mode("disc")
 
 
+def test_a_place_and_a_models_name_are_taken_as_they_are_said():
+    retriever = UmeR1Retriever(Path("my-index"), embeddings="nano")
+    assert (retriever.path, retriever.embeddings) == ("my-index", UmeR1Embeddings("nano"))
+    assert UmeR1QdrantVectorStore(path=":memory:", embedding="nano").embeddings == UmeR1Embeddings("nano")
+    with pytest.raises(ValidationError, match="index=my-index is no open index: say path=my-index"):
+        UmeR1Retriever(index="my-index")
+
+
 def test_trap_a_retriever_outlives_the_model_of_closed_embeddings(nano_encoder, tmp_path):
     nano = {"device": "cpu", "dtype": "float32", "batch_size": 5}
     embeddings = UmeR1Embeddings("nano", **nano)

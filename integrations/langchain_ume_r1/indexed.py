@@ -27,9 +27,9 @@ class IndexedStore(QdrantVectorStore):
         self,
         client: QdrantClient | None = None,
         collection_name: str = "ume_r1",
-        embedding: Embeddings | None = None,
+        embedding: Embeddings | str | None = None,
         *,
-        embeddings: Embeddings | None = None,
+        embeddings: Embeddings | str | None = None,
         path: str | Path | None = None,
         url: str | None = None,
         api_key: str | None = None,
@@ -43,7 +43,7 @@ class IndexedStore(QdrantVectorStore):
         Args:
             client: an open client.
             collection_name: the collection's name.
-            embedding: ``UmeR1Embeddings``; by default of the default model.
+            embedding: ``UmeR1Embeddings``, or a model's name; by default the default model's.
             embeddings: the same by the name that retrievers have for it.
             path: a folder, or ``":memory:"``, in place of a client.
             url: a Qdrant server, in place of a client.
@@ -57,7 +57,8 @@ class IndexedStore(QdrantVectorStore):
             ConfigError: other embeddings; a ``vector_name`` that ``mode`` does not write; two places.
         """
         named = by_own_name({"embedding": embedding, "embeddings": embeddings}, "embedding", "embeddings")
-        embedding = UmeR1Embeddings() if named["embedding"] is None else named["embedding"]
+        given = named["embedding"]
+        embedding = UmeR1Embeddings(given) if given is None or isinstance(given, str | Path) else given
         if not isinstance(embedding, UmeR1Embeddings):
             raise ConfigError(
                 f"embedding is a {type(embedding).__name__}: a collection of two spaces needs "

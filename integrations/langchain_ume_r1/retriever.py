@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from langchain_core.retrievers import BaseRetriever
@@ -93,7 +94,8 @@ class UmeR1Retriever(BaseRetriever):
         collection: the collection's name.
         tenant: whose documents are searched; of no tenant by default. With ``index`` it may only narrow one
             that belongs to no tenant.
-        embeddings: what encodes queries; by default the model that the collection was written with.
+        embeddings: what encodes queries, or a model's name; by default the model that the collection was
+            written with.
             ``embedding=``, as stores call it, is taken as well.
         k: at most so many documents; grouped, so many files.
         mode: ``"fused"`` ranks by all that query and index have, and reasons about the query where there is
@@ -139,13 +141,32 @@ class UmeR1Retriever(BaseRetriever):
 
     _now: _Now = PrivateAttr(default_factory=_Now)
 
+    def __init__(self, path: str | Path | None = None, **fields: Any) -> None:
+        """Notes where the index is and how to search; opens nothing.
+
+        Args:
+            path: see the class.
+            **fields: the others.
+
+        Raises:
+            pydantic.ValidationError: a field is unknown or cannot work; a ``ValueError``.
+        """
+        super().__init__(**fields if path is None else {**fields, "path": path})
+
     @model_validator(mode="before")
     @classmethod
     def _as_known(cls, fields: Any) -> Any:
         if not isinstance(fields, dict):
             return fields
         named = by_own_name(fields, "embeddings", "embedding")
-        return named if named.get("path") is None else {**named, "path": str(named["path"])}
+        index = named.get("index")
+        if isinstance(index, str | Path):
+            raise ConfigError(f"index={describe(index)} is no open index: say path={describe(index)}")
+        if named.get("path") is not None:
+            named["path"] = str(named["path"])
+        if isinstance(named.get("embeddings"), str | Path):
+            named["embeddings"] = UmeR1Embeddings(named["embeddings"])
+        return named
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -60,7 +60,9 @@ def content_key(node: BaseNode, item: MultimodalInput, digest: str | None, seen:
         digest: of that; None where only the encoder can know, as of a URL, which goes by its name here.
         seen: how often each was met in this run, for nodes that are alike in all of it; is counted up.
     """
-    shown = digest or [str(one) for one in (*item.images, item.video)]
+    shown: Any = None
+    if item.images or item.video is not None:  # of a text the digest knows what is volatile, too
+        shown = digest or [str(one) for one in (*item.images, item.video)]
     source = node.ref_doc_id
     told: list[Any] = [
         source if source is not None and not is_random(source) else None,
