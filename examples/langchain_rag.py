@@ -5,7 +5,7 @@
 
 URL is of any server with OpenAI's chat API: vLLM, Ollama, llama.cpp or OpenAI's own; its key is in
 OPENAI_API_KEY. The model sees the pages themselves, as pictures, and cites them. With --agent it decides what
-to search for.
+to search for. --model nano tries the rest without a GPU.
 """
 
 from __future__ import annotations
@@ -115,16 +115,20 @@ def shown(messages: Sequence[Any]) -> list[Any]:
 
 def main() -> None:
     """Answers one question and says from which pages."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="PDFs, pictures, clips and texts")
     parser.add_argument("question")
     parser.add_argument("--llm", required=True, help="the chat model's name")
-    parser.add_argument("--llm-url", help="its server's address, ending in /v1; default OpenAI's")
-    parser.add_argument("--model", default="nano", help="embedding model, e.g. zhibinlan/UME-R1-2B")
-    parser.add_argument("--index", type=Path, default=Path("my-index"))
-    parser.add_argument("-k", type=int, default=4)
+    parser.add_argument("--llm-url", default="https://api.openai.com/v1", help="its server, ending in /v1")
+    parser.add_argument("--model", help="embedding model: nano, a folder or a hub id; default UME-R1-2B")
+    parser.add_argument("--index", type=Path, default=Path("my-index"), help="folder of the index")
+    parser.add_argument("-k", type=int, default=4, help="pages that the chat model is shown")
     parser.add_argument("--agent", action="store_true", help="let an agent decide what to search for")
     options = parser.parse_args()
+    if not options.folder.exists():
+        parser.error(f"{options.folder} does not exist: check the path")
 
     embeddings = UmeR1Embeddings(model=options.model)
     print(index_folder(options.folder, options.index, embeddings))

@@ -1,18 +1,18 @@
 """A folder of PDFs, pictures and clips, asked through LlamaIndex; the answer names the pages it is read from.
 
     pip install "ume-r1-rag[transformers]" llama-index-llms-openai-like
-    export LLM_BASE_URL=http://localhost:8001/v1 LLM_MODEL=Qwen/Qwen2.5-VL-7B-Instruct LLM_API_KEY=…
-    python llama_index_rag.py papers "What was the rent of the harbor in 2019?"
+    python llama_index_rag.py FOLDER "what is the rent in the harbor report?" --llm MODEL --llm-url URL
 
-Any endpoint of OpenAI's shape does whose model sees pictures, e.g. `vllm serve`. `UME_R1_MODEL=nano` tries
-the rest without a GPU.
+URL is of any server with OpenAI's chat API whose model sees pictures: vLLM, Ollama, llama.cpp or OpenAI's
+own; its key is in OPENAI_API_KEY. What is indexed already is not encoded again. --model nano tries the rest
+without a GPU.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,22 +55,35 @@ def sources(response: Any) -> list[str]:
     return found
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Indexes the folder that is named first and answers the question that is named second."""
-    folder, question = Path(arguments[0]), arguments[1]
-    embedding = UmeR1Embedding()
+def main() -> None:
+    """Indexes a folder, answers one question and says from which pages."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="PDFs, pictures, clips and texts")
+    parser.add_argument("question")
+    parser.add_argument("--llm", required=True, help="the chat model's name")
+    parser.add_argument("--llm-url", default="https://api.openai.com/v1", help="its server, ending in /v1")
+    parser.add_argument("--model", help="embedding model: nano, a folder or a hub id; default UME-R1-2B")
+    parser.add_argument("--index", type=Path, default=Path("my-index"), help="folder of the index")
+    parser.add_argument("-k", type=int, default=5, help="pages that the chat model is shown")
+    options = parser.parse_args()
+    if not options.folder.exists():
+        parser.error(f"{options.folder} does not exist: check the path")
+
+    embedding = UmeR1Embedding(options.model)
     llm = OpenAILike(
-        model=os.environ["LLM_MODEL"],
-        api_base=os.environ["LLM_BASE_URL"],
-        api_key=os.environ.get("LLM_API_KEY", "none"),
+        model=options.llm,
+        api_base=options.llm_url,
+        api_key=os.environ.get("OPENAI_API_KEY", "none"),
         is_chat_model=True,
         context_window=32_768,
     )
-    print(ingest(folder, Path("my-index"), embedding), "pages, pictures and clips")
-    response = make_engine(Path("my-index"), embedding, llm).query(question)
+    print(ingest(options.folder, options.index, embedding), "pages, pictures, clips and texts")
+    response = make_engine(options.index, embedding, llm, k=options.k).query(options.question)
     print(response)
-    print("\n".join(sources(response)))
+    print("\n".join(f"  {source}" for source in sources(response)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -43,6 +43,14 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def page_images(tmp_path_factory):
+    """Where pages are drawn to: not the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UME_R1_PAGE_IMAGES", str(tmp_path_factory.mktemp("page-images")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def nano_encoder():
     """The model in the package, loaded once for all tests; they may not change it."""

@@ -25,7 +25,10 @@ TESTS = {
     "llama-index-core": [
         "tests/test_stock_readers.py",
         # The example imports packages that have ranges of their own.
-        *(f"tests/test_llama_index_{part}.py" for part in ("embedding", "package", "reader", "retriever")),
+        *(
+            f"tests/test_llama_index_{part}.py"
+            for part in ("embedding", "keys", "package", "reader", "retriever")
+        ),
     ],
 }
 """What shows that a version will do."""

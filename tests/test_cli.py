@@ -7,7 +7,7 @@ import re
 import resource
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -439,7 +439,7 @@ def test_bench_prints_the_table_and_exits_by_the_bars(tmp_path, monkeypatch):
 def test_the_model_of_a_collection(monkeypatch):
     calls = []
     monkeypatch.setattr(model, "load_encoder", lambda *arguments: calls.append(arguments[:5]))
-    paper, serving = PRESETS["paper"], PRESETS["serving"]
+    own = replace(PRESETS["paper"], max_new_tokens=99)
     stored = {name: json.loads(json.dumps(asdict(preset))) for name, preset in PRESETS.items()}
     hub = {"model": "owner/name", "revision": "abc", "preset": stored["paper"], "think": 64}
     model.encoder_for(hub, None, None)
@@ -449,13 +449,17 @@ def test_the_model_of_a_collection(monkeypatch):
     model.encoder_for({"model": "local", "revision": None, "preset": stored["serving"]}, None, None)
     model.encoder_for(hub, None, None, "mteb", 8)
     model.encoder_for({"model": "m1"}, None, None)
+    model.encoder_for({**hub, "preset": json.loads(json.dumps(asdict(own)))}, None, None)
+    model.encoder_for({"model": "st:m2", "revision": "abc"}, None, None)
     assert calls == [
-        ("owner/name", paper, 64, "abc", 32),
-        ("nano", paper, "none", None, 32),
-        ("owner/name", paper, 64, "abc", 32),
-        ("/models/mine", serving, "full", None, 32),
+        ("owner/name", "paper", 64, "abc", 32),
+        ("nano", "paper", "none", None, 32),
+        ("owner/name", "paper", 64, "abc", 32),
+        ("/models/mine", "serving", "full", None, 32),
         ("owner/name", "mteb", 64, "abc", 8),
         ("m1", "serving", "full", None, 32),
+        ("owner/name", own, 64, "abc", 32),
+        ("st:m2", "serving", "full", "abc", 32),
     ]
     monkeypatch.delenv("UME_R1_MODEL")
     with pytest.raises(ConfigError, match="pass --model DIR"):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 import langchain_ume_r1
 from langchain_ume_r1 import UmeR1Embeddings, UmeR1QdrantVectorStore, UmeR1Retriever, cite, content_blocks
 from ume_r1_rag.errors import ConfigError, IndexMismatch, InputError, UmeR1Error
+from ume_r1_rag.frameworks import CostWarning
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.ingest import ingest
 
@@ -235,14 +237,28 @@ def test_content_that_cannot_be_embedded_is_named(embeddings, parts, why):
 
 def test_gen_tells_once_what_it_costs(encoder, embeddings):
     gen = embeddings.in_mode("gen")
-    with pytest.warns(
-        UserWarning, match=r"this first call took \d+\.\d\d s for 2 inputs .* 1 tokens written"
-    ):
+    with pytest.warns(CostWarning, match=r"the first 2 took \d+\.\d\d s here \(.* and 1 tokens each"):
         gen.embed_documents(["one", "two"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gen.embed_documents(["one"])
         embeddings.embed_documents(["one"])
+
+
+def test_a_mended_generation_is_told(make_encoder, caplog):
+    class Mended(type(make_encoder())):
+        def _one(self, one, wanted, think):
+            return replace(super()._one(one, wanted, think), gen_valid=False, gen_issue="token limit")
+
+    with pytest.warns(CostWarning):
+        UmeR1Embeddings.from_encoder(Mended(), mode="gen").embed_documents(["one", "two"])
+    assert "2 of 2 gen vectors are of a generation that was mended (token limit)" in caplog.text
+
+
+def test_a_model_is_named_as_either_framework_does_and_never_twice():
+    assert UmeR1Embeddings("nano") == UmeR1Embeddings(model="nano") == UmeR1Embeddings(model_name="nano")
+    with pytest.raises(ConfigError, match="two names of one thing: give model="):
+        UmeR1Embeddings("nano", model_name="nano")
 
 
 def test_pickled_embeddings_load_where_they_arrive():
@@ -257,7 +273,7 @@ def test_pickled_embeddings_load_where_they_arrive():
 
 
 def test_embeddings_around_an_object_say_that_they_cannot_travel(embeddings):
-    with pytest.raises(ConfigError, match="cannot be pickled: make them from options"):
+    with pytest.raises(ConfigError, match="cannot be pickled: make it from options"):
         pickle.dumps(embeddings)
     with pytest.raises(ConfigError, match="device: the encoder has decided that"):
         UmeR1Embeddings.from_encoder(embeddings.encoder, device="cpu")
@@ -911,6 +927,68 @@ def test_a_collection_finds_its_own_model(nano_encoder, tmp_path):
 # What a chat model sees
 
 
+@pytest.mark.parametrize("query", [Path("a.png"), {"question": "a"}, None])
+def test_a_query_that_is_no_text_is_told_how_to_ask(index, embeddings, query):
+    retriever = UmeR1Retriever(index=index, embeddings=embeddings)
+    with pytest.raises(InputError, match=r"is no text: ask with files as invoke\(\"\", image="):
+        retriever.invoke(query)
+
+
+def test_a_retriever_takes_the_name_that_stores_have_and_never_both(index, embeddings):
+    assert UmeR1Retriever(index=index, embedding=embeddings).embeddings is embeddings
+    with pytest.raises(ValidationError, match="two names of one thing: give embeddings="):
+        UmeR1Retriever(index=index, embedding=embeddings, embeddings=embeddings)
+    store = UmeR1QdrantVectorStore(index=index, embeddings=embeddings)
+    assert store.embeddings == embeddings.in_mode("disc")
+
+
+def test_a_place_and_a_models_name_are_taken_as_they_are_said():
+    retriever = UmeR1Retriever(Path("my-index"), embeddings="nano")
+    assert (retriever.path, retriever.embeddings) == ("my-index", UmeR1Embeddings("nano"))
+    assert UmeR1QdrantVectorStore(path=":memory:", embedding="nano").embeddings == UmeR1Embeddings("nano")
+    with pytest.raises(ValidationError, match="index=my-index is no open index: say path=my-index"):
+        UmeR1Retriever(index="my-index")
+
+
+def test_trap_a_retriever_outlives_the_model_of_closed_embeddings(nano_encoder, tmp_path):
+    nano = {"device": "cpu", "dtype": "float32", "batch_size": 5}
+    embeddings = UmeR1Embeddings("nano", **nano)
+    with QdrantIndex(tmp_path / "ix", fingerprint=embeddings.encoder.fingerprint) as index:
+        UmeR1QdrantVectorStore(index=index, embedding=embeddings).add_texts(["a red circle"])
+        retriever = UmeR1Retriever(index=index, embeddings=embeddings, mode="disc")
+        (first,) = retriever.invoke("a red thing")
+        old = embeddings.encoder
+        embeddings.close()
+        with pytest.raises(UmeR1Error):
+            old.encode("closed")
+        (again,) = retriever.invoke("a red thing")
+        assert again.metadata["score"] == pytest.approx(first.metadata["score"], abs=1e-6)
+        embeddings.close()
+
+
+async def test_gen_of_an_index_without_any_is_told_to_be_disc(embeddings, caplog):
+    store = UmeR1QdrantVectorStore(path=":memory:", embedding=embeddings)
+    store.add_texts(["a red circle", "a blue ring"])
+    retriever = UmeR1Retriever(index=store.index, embeddings=embeddings, mode="gen")
+    for found in (retriever.invoke("a red thing"), await retriever.ainvoke("a red thing")):
+        assert [sorted(one.metadata["scores"]) for one in found] == [["disc"], ["disc"]]
+    told = [one.getMessage() for one in caplog.records if "have no gen vector" in one.getMessage()]
+    assert len(told) == 2
+    assert told[0].startswith(
+        "2 of 2 found have no gen vector and are ranked by disc: index with mode='both'"
+    )
+    caplog.clear()
+    retriever.invoke("a red thing", mode="fused")
+    assert not caplog.records, "who asks for all that there is gets it"
+    ranking_by_gen = UmeR1QdrantVectorStore(
+        index=store.index, embedding=embeddings, mode="both", vector_name="gen"
+    )
+    with pytest.warns(CostWarning):
+        assert ranking_by_gen.similarity_search("a red thing") == []
+    assert "none of the 2 documents has a gen vector, by which this store ranks" in caplog.text
+    store.close()
+
+
 def test_documents_become_blocks_with_their_pictures(index, embeddings, pictures):
     found = UmeR1Retriever(index=index, embeddings=embeddings, k=9).invoke("harbor")
     blocks = content_blocks(found, frames=2, max_pixels=64 * 64)
@@ -942,6 +1020,23 @@ def test_a_picture_that_is_gone_is_told_of(index, embeddings, pictures, caplog):
     assert plain == {"type": "text", "text": "[1] untitled\nwords"}
     with pytest.raises(ConfigError, match="frames=0"):
         content_blocks([], frames=0)
+
+
+def test_a_page_that_has_changed_is_told_of(index, embeddings, pictures, tmp_path):
+    (found,) = UmeR1Retriever(index=index, embeddings=embeddings, k=1, filter={"page": 2}).invoke("harbor")
+    folder = tmp_path / "drawn"
+    assert [one["type"] for one in content_blocks([found], page_images=folder)] == ["text", "image"]
+    assert len(list(folder.iterdir())) == 1
+    (pictures / "report.pdf").write_bytes(text_pdf(["another", "another"]))
+    (block,) = content_blocks([found], page_images=folder)
+    assert "has changed since it was indexed" in block["text"]
+
+
+def test_pages_are_shown_where_no_folder_can_be_written(index, embeddings, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    (found,) = UmeR1Retriever(index=index, embeddings=embeddings, k=1, filter={"page": 1}).invoke("harbor")
+    shown = content_blocks([found], page_images=tmp_path / "file")
+    assert [one["type"] for one in shown] == ["text", "image"]
 
 
 @pytest.mark.parametrize("kind", ["image", "page", "clip", "text"])

@@ -216,9 +216,22 @@ async def test_the_agent_runs_in_an_event_loop(example, retriever, llm, pages):
 @pytest.mark.parametrize("how", [[], ["--agent"]])
 def test_the_example_is_a_program(example, reader, folder, index, pages, monkeypatch, capsys, how):
     asked = [str(folder), question(pages[0]), "--llm", "reader", "--llm-url", reader.base_url]
+    asked += ["--model", "nano"]
     monkeypatch.setattr(sys, "argv", ["langchain_rag.py", *asked, "--index", str(index), "-k", "8", *how])
     # The index was written by an encoder in float32; the program's own is shared with nobody here.
     example.main()
     said = capsys.readouterr().out
     assert f"{value(pages[0])} [" in said
     assert "a.pdf, page 1" in said
+
+
+def test_its_help_and_a_mistyped_folder_say_what_to_do(example, tmp_path, monkeypatch, capsys):
+    for arguments, code in ((["--help"], 0), ([str(tmp_path / "absent"), "what?", "--llm", "m"], 2)):
+        monkeypatch.setattr(sys, "argv", ["langchain_rag.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            example.main()
+        assert ended.value.code == code
+    said = capsys.readouterr()
+    assert "pip install" in said.out
+    assert "OPENAI_API_KEY" in said.out
+    assert "absent does not exist: check the path" in said.err

@@ -66,7 +66,8 @@ def test_without_arguments_it_is_the_default_model_and_loads_nothing(monkeypatch
         ({"modle": "x"}, "modle"),
         ({"mode": "both"}, "mode"),
         ({"weights": (0, 0)}, "weights="),
-        ({"num_workers": 0}, "concurrency=0"),
+        ({"num_workers": 0}, "num_workers"),
+        ({"timeout_s": 3}, "timeout_s: without base_url="),
         ({"think": 0}, "think=0"),
         ({"embed_batch_size": 0}, "embed_batch_size"),
     ],
@@ -74,6 +75,12 @@ def test_without_arguments_it_is_the_default_model_and_loads_nothing(monkeypatch
 def test_what_cannot_work_is_refused_at_once(options, error):
     with pytest.raises(ValueError, match=error):
         UmeR1Embedding("nano", **options)
+
+
+def test_a_model_is_named_as_either_framework_does_and_never_twice():
+    assert UmeR1Embedding(model="nano").model_name == UmeR1Embedding("nano").model_name == "nano"
+    with pytest.raises(ConfigError, match="two names of one thing: give model_name="):
+        UmeR1Embedding("nano", model="nano")
 
 
 def test_an_import_costs_no_torch_and_nothing_of_langchain():
@@ -167,7 +174,7 @@ def test_gen_says_once_what_it_costs_and_disc_nothing(nano_encoder):
         UmeR1Embedding(encoder=nano_encoder).get_query_embedding("red")
     made = UmeR1Embedding("nano", mode="gen", think=4)
     with pytest.warns(
-        CostWarning, match=r"the first 1 took \d+\.\d\d s here \(\d+\.\d\d s and \d+ tokens each\)"
+        CostWarning, match=r"the first 1 took \d+\.\d\d s here \(\d+\.\d\d s and \d+ tokens each,"
     ):
         made.get_query_embedding("red")
     with warnings.catch_warnings():

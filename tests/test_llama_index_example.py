@@ -1,6 +1,7 @@
 """The example: a folder, a question, an answer read from the pages that were found, and from those alone."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,15 +107,25 @@ async def test_the_engine_answers_on_a_loop(example, folder, llm, nano_encoder, 
 
 
 def test_its_command_line(example, folder, answerer, monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("UME_R1_MODEL", "nano")
-    monkeypatch.setenv("LLM_BASE_URL", answerer.base_url)
-    monkeypatch.setenv("LLM_MODEL", "reader")
+    asked = [str(folder), QUESTION, "--llm", "reader", "--llm-url", answerer.base_url, "--model", "nano"]
+    monkeypatch.setattr(sys, "argv", ["llama_index_rag.py", *asked, "--index", str(tmp_path / "ix")])
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7 broken")
-    example.main([str(folder), QUESTION])
+    example.main()
     said = capsys.readouterr()
-    assert said.out.startswith("5 pages, pictures and clips\nR5M (harbor-survey.pdf, page 1)\n")
+    assert said.out.startswith("5 pages, pictures, clips and texts\nR5M (harbor-survey.pdf, page 1)\n  ")
     assert "left out: " in said.err
+
+
+def test_its_help_and_a_mistyped_folder_say_what_to_do(example, tmp_path, monkeypatch, capsys):
+    for arguments, code in ((["--help"], 0), ([str(tmp_path / "absent"), "what?", "--llm", "m"], 2)):
+        monkeypatch.setattr(sys, "argv", ["llama_index_rag.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            example.main()
+        assert ended.value.code == code
+    said = capsys.readouterr()
+    assert "pip install" in said.out
+    assert "OPENAI_API_KEY" in said.out
+    assert "absent does not exist: check the path" in said.err
 
 
 def test_the_answerer_reads_pixels_and_nothing_else():

@@ -419,7 +419,7 @@ def test_trap_a_simple_store_keeps_what_it_was_given(embedding, shapes):
     # The in-memory store of LlamaIndex compares by cosine: the packed form ranks there as well.
     packed = UmeR1Embedding("nano", mode="packed", think="none")
     store = SimpleVectorStore()
-    with pytest.warns(UserWarning, match="writes a reasoning"):
+    with pytest.warns(UserWarning, match="are reasoned"):
         store.add(list(packed(pictures(shapes))))
     blue = packed.get_image_embedding(str(shapes / "blue.png"))
     assert store.query(VectorStoreQuery(query_embedding=blue, similarity_top_k=1)).ids == ["blue.png"]

@@ -2,9 +2,13 @@
 
 import gc
 import threading
+from functools import partial
 
 import pytest
 
+from langchain_ume_r1 import UmeR1Embeddings
+from llama_index.embeddings.ume_r1 import UmeR1Embedding
+from ume_r1_rag.encoder import shared
 from ume_r1_rag.encoder.shared import share_encoder
 from ume_r1_rag.errors import BackendError, ConfigError
 from ume_r1_rag.frameworks import EncoderOptions, LazyEncoder
@@ -64,3 +68,24 @@ def test_a_cache_that_cannot_be_opened_is_no_encoder_without_one(tmp_path):
         with pytest.raises(Exception, match=str(tmp_path)):
             lazy.get()
     assert lazy.made is None
+
+
+@pytest.mark.parametrize("make", [partial(UmeR1Embedding, "nano"), partial(UmeR1Embeddings, model="nano")])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"backend": "vllm", "vllm": {"data_parallel_size": 2}, "think": 64, "dtype": "bfloat16"},
+        {"base_url": "http://host:1", "api_key": "a key", "timeout_s": 3.0, "max_retries": 1},
+    ],
+)
+def test_what_is_said_in_either_framework_reaches_what_loads(make, said, monkeypatch):
+    asked = []
+
+    def load(given):
+        asked.append({name: value for name, value in given.items() if name != "concurrency"})
+        raise ConfigError("seen")
+
+    monkeypatch.setattr(shared, "_load", load)
+    with pytest.raises(ConfigError, match="seen"):
+        _ = make(**said).encoder
+    assert {name: value for name, value in asked[0].items() if value is not None} == {"model": "nano", **said}

@@ -9,9 +9,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_ume_r1.marks import FIELD, marked
+from langchain_ume_r1.marks import FIELD, PLACE, marked
 from ume_r1_rag.describe import printable, shorten
 from ume_r1_rag.errors import ConfigError, InputError, UmeR1Error
+from ume_r1_rag.frameworks import PageImages
+from ume_r1_rag.frameworks.page_images import whole_file
 from ume_r1_rag.template import PRESETS
 
 if TYPE_CHECKING:
@@ -30,11 +32,13 @@ def content_blocks(
     frames: int = 4,
     texts: bool = True,
     start: int = 1,
+    page_images: str | Path | PageImages | None = None,
 ) -> list[dict[str, Any]]:
     """Returns documents as blocks of a message: of each a line with its number and source, text and pictures.
 
     A page is drawn from its PDF, of a clip some frames are taken. Pictures are read now, from where the index
-    found them, and are never stored in documents. One that cannot be had is told of in its place.
+    found them, and are never stored in documents. One that cannot be had (the file is gone, or has changed
+    since it was indexed) is told of in its place.
 
     Args:
         documents: as ``UmeR1Retriever`` or ``UmeR1QdrantVectorStore`` return them. Files are opened that the
@@ -44,16 +48,20 @@ def content_blocks(
         frames: frames of a clip, spread evenly.
         texts: whether a document's text goes along with its picture.
         start: the number of the first one, for those of a later search in the same conversation.
+        page_images: folder in which drawn pages are kept, see ``ume_r1_rag.frameworks.PageImages``.
 
     Raises:
         ConfigError: ``max_pixels`` or ``frames`` is not positive.
     """
     if max_pixels < 1 or frames < 1:
         raise ConfigError(f"max_pixels={max_pixels}, frames={frames}: both must be positive")
+    if not isinstance(page_images, PageImages) or page_images.max_pixels != max_pixels:
+        folder = page_images.folder if isinstance(page_images, PageImages) else page_images
+        page_images = PageImages(folder, max_pixels)
     blocks: list[dict[str, Any]] = []
     for number, document in enumerate(documents, start=start):
         try:
-            pictures = list(_pictures(document, max_pixels, frames))
+            pictures = [_within(one, max_pixels) for one in _pictures(document, page_images, frames)]
             missing = ""
         except (UmeR1Error, OSError) as error:
             pictures, missing = [], f"\n(its picture cannot be shown: {shorten(str(error), 300)})"
@@ -78,25 +86,24 @@ def cite(document: Document) -> str:
     return printable(", ".join(parts))
 
 
-def _pictures(document: Document, max_pixels: int, frames: int) -> Iterable[Image]:
-    from ume_r1_rag.media import PdfPages, Span, VideoFile, load_image
+def _pictures(document: Document, pages: PageImages, frames: int) -> Iterable[Image]:
+    from ume_r1_rag.media import Span, VideoFile, load_image
 
     known = document.metadata
     if FIELD not in known:
         return []
     if not marked(known):
         raise InputError("its mark is not of this process, or its place was changed since: search again")
+    payload = {f"ume_{name}": known.get(name) for name in (*PLACE, "key", "title")}
     uri, kind = known["uri"], known["kind"]
     if kind == "page":
-        with PdfPages(uri) as pdf:
-            return [pdf.render(int(known.get("page", 1)), max_pixels)]
+        return [pages.image(payload)]
     if kind == "image":
-        source = uri if str(uri).startswith(("http://", "https://")) else Path(uri)
-        return [_within(load_image(source), max_pixels)]
+        remote = str(uri).startswith(("http://", "https://"))
+        return [load_image(uri if remote else Path(whole_file(payload)))]
     if kind == "clip":
         start, end = known.get("span_s") or (0.0, None)
-        found = VideoFile(Path(uri)).frames(frames, Span(float(start), end))
-        return [_within(frame, max_pixels) for frame in found]
+        return VideoFile(Path(whole_file(payload))).frames(frames, Span(float(start), end))
     return []
 
 

@@ -36,8 +36,11 @@ def metadata_of(hit: Hit) -> dict[str, Any]:
         known["mime_type"] = mime_type(hit.uri)
     if hit.uri and hit.kind in FILES:
         for name in PLACE:
-            if getattr(hit, name) is None:
+            own = hit.payload.get("ume_content_hash") if name == "content_hash" else getattr(hit, name)
+            if own is None or own == "":
                 known.pop(name, None)
+            elif name == "content_hash":
+                known[name] = own
         known[FIELD] = mark(known)
     return known
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,19 +13,11 @@ from langchain_core.utils import secret_from_env
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from langchain_ume_r1.content import content_input, text_inputs, visual_inputs
-from langchain_ume_r1.source import Source
 from ume_r1_rag.backends.choice import BackendName
 from ume_r1_rag.checkpoints import DEFAULT_MODEL
 from ume_r1_rag.describe import describe_url
 from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.frameworks.vectors import (
-    CostWarning,
-    Role,
-    VectorMode,
-    mode_of_vector,
-    pick_vector,
-    warn_of_size,
-)
+from ume_r1_rag.frameworks import EncoderOptions, LazyEncoder, OneVector, Role, VectorMode, by_own_name
 from ume_r1_rag.packed import WEIGHTS, check_weights
 from ume_r1_rag.types import Embedding, Encoder, Mode, MultimodalInput, Space, Think, check_think
 
@@ -106,14 +96,22 @@ class UmeR1Embeddings(BaseModel, Embeddings):
     cache: Path | None = None
     vllm: dict[str, Any] | None = None
 
-    _source: Source = PrivateAttr()
+    _lazy: LazyEncoder = PrivateAttr()
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, model: str | Path | None = None, **fields: Any) -> None:
         """Notes the options; see the class for each.
 
+        Args:
+            model: see the class; ``model_name=``, as LlamaIndex's classes call it, is taken as well.
+            **fields: the others.
+
         Raises:
+            ConfigError: the model is named twice.
             pydantic.ValidationError: an option is unknown or cannot work; a ``ValueError``.
         """
+        fields = by_own_name(
+            {**fields, "model": None if model is None else str(model)}, "model", "model_name"
+        )
         if fields.get("model") is None and fields.get("base_url") is None:
             fields["model"] = os.environ.get("UME_R1_MODEL") or DEFAULT_MODEL
         super().__init__(**fields)
@@ -139,7 +137,7 @@ class UmeR1Embeddings(BaseModel, Embeddings):
                 "encoder with this budget"
             )
         made = cls(model=str(encoder.fingerprint.get("model") or "local"), **fields)
-        made._source = Source({}, made.cache, made.max_concurrency, encoder)
+        made._lazy = LazyEncoder(EncoderOptions(cache=made.cache), encoder, made.max_concurrency)
         return made
 
     @field_validator("think", mode="before")
@@ -179,20 +177,17 @@ class UmeR1Embeddings(BaseModel, Embeddings):
 
     def model_post_init(self, context: Any, /) -> None:
         """Makes what loads the encoder; loads nothing."""
-        options: dict[str, Any] = {"model": self.model}
+        options: dict[str, Any] = {"model": self.model, "think": self.think, "cache": self.cache}
         if self.base_url is not None:
-            options |= {"base_url": self.base_url, "api_key": self.api_key}
-            options |= {name: getattr(self, name) for name in _REMOTE if getattr(self, name) is not None}
-            options["concurrency"] = self.max_concurrency
-            if self.think is not None:
-                options["think"] = self.think
+            key = None if self.api_key is None else self.api_key.get_secret_value()
+            options |= {"base_url": self.base_url, "api_key": key, "concurrency": self.max_concurrency}
+            options |= {name: getattr(self, name) for name in _REMOTE}
         else:
             # Those left alone are not passed on: another kind of model may not have them.
             options |= {name: getattr(self, name) for name in _LOCAL if name in self.model_fields_set}
             # What is the default anyway is left out: encoders are shared by what is asked for.
-            if self.think not in (None, "full"):
-                options["think"] = self.think
-        self._source = Source(options, self.cache, self.max_concurrency)
+            options["think"] = None if self.think == "full" else self.think
+        self._lazy = LazyEncoder(EncoderOptions(**options), concurrency=self.max_concurrency)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Returns a copy around the same model, or around another one if ``update`` says so.
@@ -210,7 +205,7 @@ class UmeR1Embeddings(BaseModel, Embeddings):
         }
         if changed.keys() <= _PER_CALL:
             return super().model_copy(update=update, deep=deep)
-        given = self._source.given
+        given = self._lazy.given
         own = {name: getattr(self, name) for name in self.model_fields_set}
         if given is None:
             return type(self)(**own | changed)
@@ -220,12 +215,12 @@ class UmeR1Embeddings(BaseModel, Embeddings):
     @property
     def encoder(self) -> Encoder:
         """The encoder, loaded now if it was not."""
-        return self._source.get()
+        return self._lazy.get()
 
     @property
     def loaded(self) -> bool:
         """Whether the encoder is loaded."""
-        return self._source.loaded
+        return self._lazy.made is not None
 
     def in_mode(self, mode: Space) -> Self:
         """Returns these embeddings in one space, around the same model."""
@@ -233,7 +228,7 @@ class UmeR1Embeddings(BaseModel, Embeddings):
 
     def close(self) -> None:
         """Gives the model back, which is freed once nobody else has it; the next call loads it anew."""
-        self._source.close()
+        self._lazy.close()
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Returns a vector for each text, in order; a text is never taken for a path or URL.
@@ -331,31 +326,13 @@ class UmeR1Embeddings(BaseModel, Embeddings):
             role: ``"query"`` or ``"document"``.
             mode: ``"both"`` for both vectors; default these embeddings' own.
         """
-        if not items:
-            return []
-        encoder = self._source.get()
-        encode = encoder.encode_query if role == "query" else encoder.encode_document
-        began = time.perf_counter()
-        wanted = mode or mode_of_vector(self.mode)
-        found: list[Embedding] = encode(list(items), wanted, **self._options(role))
-        self._tell_cost(found, time.perf_counter() - began)
-        return found
+        return self._one_vector.encode(role, items, mode)
 
     async def aencode(
         self, items: Sequence[MultimodalInput], role: Role = "document", mode: Mode | None = None
     ) -> list[Embedding]:
         """:meth:`encode` without blocking the event loop."""
-        if not items:
-            return []
-        encoder = await asyncio.to_thread(self._source.get)
-        encode = encoder.aencode_query if role == "query" else encoder.aencode_document
-        async with self._source.turn():
-            began = time.perf_counter()
-            found: list[Embedding] = await encode(
-                list(items), mode or mode_of_vector(self.mode), **self._options(role)
-            )
-        self._tell_cost(found, time.perf_counter() - began)
-        return found
+        return await self._one_vector.aencode(role, items, mode)
 
     def _embed_visual(self, kind: Literal["image", "video"], uris: Any) -> Any:
         items, single = visual_inputs(kind, uris)
@@ -368,31 +345,13 @@ class UmeR1Embeddings(BaseModel, Embeddings):
         found = self._vectors(await self.aencode(items, "document"))
         return found[0] if single else found
 
-    def _options(self, role: Role) -> dict[str, Any]:
-        """Returns what is said with a call; only what was asked for, as another model may not know it."""
-        return {} if self.kind is None or role != "query" else {"kind": self.kind}
+    @property
+    def _one_vector(self) -> OneVector:
+        return OneVector(self._lazy, self.mode, weights=self.weights, query_kind=self.kind)
 
     def _vectors(self, embeddings: Sequence[Embedding], role: Role = "document") -> list[list[float]]:
-        return [pick_vector(one, self.mode, role, self.weights).tolist() for one in embeddings]
-
-    def _tell_cost(self, embeddings: Sequence[Embedding], seconds: float) -> None:
-        """Warns, once, of what gen costs, when first something was written for it."""
-        if self._source.warned or not any(one.tokens.completion for one in embeddings):
-            return
-        self._source.warned = True
-        if self.mode == "packed":
-            warn_of_size(embeddings[0].vector("disc").size * 2, stacklevel=5)
-        count = len(embeddings)
-        written = sum(one.tokens.completion for one in embeddings) / count
-        prompt = sum(one.tokens.prompt for one in embeddings) / count
-        warnings.warn(
-            f"gen embeddings are reasoned: this first call took {seconds:.2f} s for {count} "
-            f"input{'s' if count > 1 else ''} ({seconds / count:.2f} s each), with {written:.0f} tokens "
-            f'written one by one after a prompt of {prompt:.0f}. mode="disc" costs the prompt alone; '
-            'think="none" or a number of tokens bounds the writing.',
-            CostWarning,
-            stacklevel=4,
-        )
+        one = self._one_vector
+        return [one.vector(role, embedding) for embedding in embeddings]
 
 
 def _several(name: str, uris: Any) -> list[Any]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 FIELD: Final = "ume_mark"
 """The metadata's field with the mark. A document's own field of this name is dropped."""
-PLACE: Final = ("uri", "kind", "page", "span_s")
+PLACE: Final = ("uri", "kind", "page", "span_s", "document", "content_hash")
 """The metadata's fields that say what is opened; in a marked document they are the index's."""
 FILES: Final = frozenset({"page", "image", "clip"})
 """The kinds that are shown from a file."""

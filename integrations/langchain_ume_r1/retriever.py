@@ -6,7 +6,8 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from langchain_core.retrievers import BaseRetriever
@@ -14,9 +15,10 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from langchain_ume_r1.documents import to_document
 from langchain_ume_r1.embeddings import UmeR1Embeddings
+from ume_r1_rag.describe import describe
 from ume_r1_rag.encoder.shared import Lease
 from ume_r1_rag.errors import ConfigError, InputError
-from ume_r1_rag.frameworks import EncoderOptions, options_for
+from ume_r1_rag.frameworks import EncoderOptions, by_own_name, options_for, told
 from ume_r1_rag.index import QdrantIndex
 from ume_r1_rag.inputs import to_input
 from ume_r1_rag.retriever import Retriever, SearchMode, SearchResult
@@ -92,7 +94,9 @@ class UmeR1Retriever(BaseRetriever):
         collection: the collection's name.
         tenant: whose documents are searched; of no tenant by default. With ``index`` it may only narrow one
             that belongs to no tenant.
-        embeddings: what encodes queries; by default the model that the collection was written with.
+        embeddings: what encodes queries, or a model's name; by default the model that the collection was
+            written with.
+            ``embedding=``, as stores call it, is taken as well.
         k: at most so many documents; grouped, so many files.
         mode: ``"fused"`` ranks by all that query and index have, and reasons about the query where there is
             gen to compare with; ``"disc"``, ``"gen"`` or ``"text"`` (BM25) by that alone.
@@ -137,12 +141,32 @@ class UmeR1Retriever(BaseRetriever):
 
     _now: _Now = PrivateAttr(default_factory=_Now)
 
+    def __init__(self, path: str | Path | None = None, **fields: Any) -> None:
+        """Notes where the index is and how to search; opens nothing.
+
+        Args:
+            path: see the class.
+            **fields: the others.
+
+        Raises:
+            pydantic.ValidationError: a field is unknown or cannot work; a ``ValueError``.
+        """
+        super().__init__(**fields if path is None else {**fields, "path": path})
+
     @model_validator(mode="before")
     @classmethod
-    def _as_text(cls, fields: Any) -> Any:
-        if isinstance(fields, dict) and fields.get("path") is not None:
-            return {**fields, "path": str(fields["path"])}
-        return fields
+    def _as_known(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        named = by_own_name(fields, "embeddings", "embedding")
+        index = named.get("index")
+        if isinstance(index, str | Path):
+            raise ConfigError(f"index={describe(index)} is no open index: say path={describe(index)}")
+        if named.get("path") is not None:
+            named["path"] = str(named["path"])
+        if isinstance(named.get("embeddings"), str | Path):
+            named["embeddings"] = UmeR1Embeddings(named["embeddings"])
+        return named
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -175,14 +199,14 @@ class UmeR1Retriever(BaseRetriever):
         """
         asked, k, rest = self._ask(query, options)
         opened = self._ready()
-        return opened.retriever.search(asked, k, **rest)
+        return told(opened.retriever.search(asked, k, **rest))
 
     async def asearch(self, query: str = "", **options: Any) -> SearchResult:
         """:meth:`search` without blocking the event loop."""
         # Opening an index, loading a model and looking at files are work.
         asked, k, rest = await asyncio.to_thread(self._ask, query, options)
         opened = await asyncio.to_thread(self._ready)
-        return await opened.retriever.asearch(asked, k, **rest)
+        return told(await opened.retriever.asearch(asked, k, **rest))
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
@@ -218,7 +242,12 @@ class UmeR1Retriever(BaseRetriever):
                 # The one before is let go of, not closed: another thread may be searching in it.
                 self._now.opened = None
                 self._now.opened = self._open(asked)
-            return self._now.opened
+            opened = self._now.opened
+            if self.embeddings is not None and self.embeddings.encoder is not opened.retriever.encoder:
+                # They were closed, and have loaded it anew.
+                again = Retriever(self.embeddings.encoder, opened.retriever.index)
+                opened = self._now.opened = replace(opened, retriever=again)
+            return opened
 
     def _open(self, asked: tuple[Any, ...]) -> _Opened:
         index, path, url, key, collection, tenant, embeddings, words_alone = asked
@@ -252,8 +281,12 @@ def _check_place(index: QdrantIndex | None, path: str | None, url: str | None, t
 
 def _query(text: str, image: Any, video: Any) -> MultimodalInput:
     """Returns a query: words that are words whatever they look like, with pictures and a video."""
+    if not isinstance(text, str):
+        raise InputError(
+            f'the query {describe(text)} is no text: ask with files as invoke("", image=...) or video=...'
+        )
     fields: dict[str, Any] = {}
-    if text and text.strip():
+    if text.strip():
         fields["text"] = unicode_text(text)
     if image is not None:
         fields["image"] = image

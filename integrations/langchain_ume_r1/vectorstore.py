@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from langchain_core.documents import Document
 from langchain_core.runnables import run_in_executor
-from langchain_qdrant import QdrantVectorStore
 
 from langchain_ume_r1.documents import metadata_of, own_metadata
-from langchain_ume_r1.embeddings import UmeR1Embeddings
 from langchain_ume_r1.incoming import batches, text_documents, visual_documents
+from langchain_ume_r1.indexed import IndexedStore
 from ume_r1_rag import types
 from ume_r1_rag.describe import shorten
 from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.index import Filter, QdrantIndex
+from ume_r1_rag.index import Filter
 from ume_r1_rag.index import payload as payloads
-from ume_r1_rag.retriever.canary import recheck
-from ume_r1_rag.types import Embedding, Hit, ItemKind, Mode, Space, spaces_of
+from ume_r1_rag.types import Hit
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
-    from qdrant_client import QdrantClient
+
+logger = logging.getLogger(__name__)
 
 BATCH: Final = 64
 """Documents that are encoded and written at a time."""
 
 
-class UmeR1QdrantVectorStore(QdrantVectorStore):
+class UmeR1QdrantVectorStore(IndexedStore):
     """A vector store whose points hold a disc vector, a gen vector and words, side by side.
 
     It writes and reads collections of ``QdrantIndex``: what ``ume-r1 index`` wrote can be searched here, and
@@ -48,116 +46,6 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
         >>> store.similarity_search_by_image("cat.png", k=1)[0].id
         'cat'
     """
-
-    def __init__(
-        self,
-        client: QdrantClient | None = None,
-        collection_name: str = "ume_r1",
-        embedding: Embeddings | None = None,
-        *,
-        path: str | Path | None = None,
-        url: str | None = None,
-        api_key: str | None = None,
-        index: QdrantIndex | None = None,
-        mode: Mode | None = None,
-        vector_name: Space | None = None,
-        tenant: str | None = None,
-    ) -> None:
-        """Notes where the collection is; it is opened, and the model loaded, when it is first used.
-
-        Args:
-            client: an open client.
-            collection_name: the collection's name.
-            embedding: ``UmeR1Embeddings``; by default of the default model.
-            path: a folder, or ``":memory:"``, in place of a client.
-            url: a Qdrant server, in place of a client.
-            api_key: of that server.
-            index: an open index, in place of client and name.
-            mode: which vectors each document gets; ``"both"`` for both. By default the embeddings' own.
-            vector_name: the space that searches rank by; by default the embeddings' own.
-            tenant: whose documents are read and written.
-
-        Raises:
-            ConfigError: other embeddings; a ``vector_name`` that ``mode`` does not write; two places.
-        """
-        if embedding is None:
-            embedding = UmeR1Embeddings()
-        if not isinstance(embedding, UmeR1Embeddings):
-            raise ConfigError(
-                f"embedding is a {type(embedding).__name__}: a collection of two spaces needs "
-                "UmeR1Embeddings; for any other take langchain-qdrant's own store"
-            )
-        if embedding.mode == "packed":
-            raise ConfigError(
-                'embeddings with mode="packed" are for stores of one vector a document: this one keeps two, '
-                'so use UmeR1Embeddings(mode="gen") and mode="both" here'
-            )
-        self.mode: Mode = mode or embedding.mode
-        space: Space = vector_name or embedding.mode
-        if space not in spaces_of(self.mode):
-            raise ConfigError(
-                f'vector_name={space!r}, but mode={self.mode!r} writes no such vector: use mode="both"'
-            )
-        if index is not None and (client, path, url, tenant) != (None, None, None, None):
-            raise ConfigError("index= is open already: leave client, path, url and tenant out")
-        self.tenant = tenant if index is None else index.tenant
-        self._given, self._opening = index, threading.Lock()
-        self._ready: QdrantIndex | None = None
-        self._place: dict[str, Any] = {"client": client, "path": path, "url": url, "api_key": api_key}
-        super().__init__(
-            client=client,  # type: ignore[arg-type]  # had from the index, see `client`
-            collection_name=collection_name if index is None else index.collection,
-            # Of the space that ranks, so that no query can be of another one.
-            embedding=embedding.in_mode(space),
-            vector_name=space,
-            validate_embeddings=False,
-            validate_collection_config=False,
-        )
-
-    @property
-    def index(self) -> QdrantIndex:
-        """The collection, opened now, or made, if it was not; the model is loaded for that.
-
-        Raises:
-            IndexMismatch: it was written by another encoder.
-        """
-        with self._opening:  # two of ":memory:" would be two places
-            if self._ready is None:
-                encoder = self._ours.encoder
-                if self._given is None:
-                    self._ready = QdrantIndex(
-                        **self._place,
-                        collection=self.collection_name,
-                        fingerprint=encoder.fingerprint,
-                        tenant=self.tenant,
-                    )
-                else:
-                    self._given.check(encoder.fingerprint, ignore=())
-                    self._ready = self._given
-                recheck(encoder, self._ready, keep=True)
-            return self._ready
-
-    @property
-    def client(self) -> QdrantClient:
-        """The client; it knows nothing of tenants."""
-        return self.index.share_client()
-
-    @property
-    def _ours(self) -> UmeR1Embeddings:
-        assert isinstance(self._embeddings, UmeR1Embeddings)  # noqa: S101 -- see __init__
-        return self._embeddings
-
-    def close(self) -> None:
-        """Closes what was opened here, so that a folder is free for another process; it is opened again."""
-        with self._opening:
-            ready, self._ready = self._ready, None
-        if ready is not None and self._given is None:
-            ready.close()
-
-    @classmethod
-    def construct_instance(cls, embedding: Embeddings | None = None, **options: Any) -> Self:  # type: ignore[override]
-        """Returns a store; the constructor by the name that langchain-qdrant has for it."""
-        return cls(embedding=embedding, **options)
 
     @classmethod
     def from_texts(  # type: ignore[override]
@@ -213,11 +101,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
         """
         _refuse(kwargs)
         _no_single(texts, "texts")
-        added: list[str] = []
-        for batch in batches(text_documents(texts, metadatas, ids), batch_size):
-            self._write(batch, self._ours.encode([one.input for one in batch], "document", self.mode))
-            added += [one.key for one in batch]
-        return added
+        return self._add(text_documents(texts, metadatas, ids), batch_size)
 
     async def aadd_texts(
         self,
@@ -231,7 +115,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
         """``add_texts`` without blocking the event loop."""
         _refuse(kwargs)
         _no_single(texts, "texts")
-        return await self._aadd(text_documents(texts, metadatas, ids), batch_size)
+        return await self._aadd(lambda: text_documents(texts, metadatas, ids), batch_size)
 
     def add_images(
         self,
@@ -251,7 +135,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
         Raises:
             InputError: one cannot be read; its position is named.
         """
-        return self._add_visuals("image", uris, metadatas, ids, batch_size)
+        return self._add(visual_documents("image", uris, metadatas, ids), batch_size)
 
     def add_videos(
         self,
@@ -261,7 +145,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
         batch_size: int = BATCH,
     ) -> list[str]:
         """Adds videos, each as a whole (``ume-r1 index`` cuts long ones); see :meth:`add_images`."""
-        return self._add_visuals("clip", uris, metadatas, ids, batch_size)
+        return self._add(visual_documents("clip", uris, metadatas, ids), batch_size)
 
     async def aadd_images(
         self,
@@ -271,7 +155,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
         batch_size: int = BATCH,
     ) -> list[str]:
         """``add_images`` without blocking the event loop."""
-        return await self._aadd_visuals("image", uris, metadatas, ids, batch_size)
+        return await self._aadd(lambda: visual_documents("image", uris, metadatas, ids), batch_size)
 
     async def aadd_videos(
         self,
@@ -281,7 +165,7 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
         batch_size: int = BATCH,
     ) -> list[str]:
         """``add_videos`` without blocking the event loop."""
-        return await self._aadd_visuals("clip", uris, metadatas, ids, batch_size)
+        return await self._aadd(lambda: visual_documents("clip", uris, metadatas, ids), batch_size)
 
     def delete(  # type: ignore[override]
         self, ids: list[str | int] | None = None, **kwargs: Any
@@ -358,9 +242,17 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
     ) -> list[tuple[Document, float]]:
         """Returns the documents nearest to a vector of this store's space, with their cosines."""
         with self.index.hold():
-            return super().similarity_search_with_score_by_vector(
+            found = super().similarity_search_with_score_by_vector(
                 embedding, k, self.index.where(filter), **options
             )
+        if not found and filter is None and self.index.count():
+            logger.warning(
+                "none of the %d documents has a %s vector, by which this store ranks: index them with "
+                "mode='both', or take another vector_name=",
+                self.index.count(),
+                self.vector_name,
+            )
+        return found
 
     def max_marginal_relevance_search_with_score_by_vector(  # type: ignore[override]
         self,
@@ -377,41 +269,26 @@ class UmeR1QdrantVectorStore(QdrantVectorStore):
                 embedding, k, fetch_k, lambda_mult, self.index.where(filter), **options
             )
 
-    def _write(self, documents: Sequence[types.Document], embeddings: Sequence[Embedding]) -> None:
-        self.index.upsert(documents, embeddings)
-
-    async def _aadd(self, documents: Iterable[types.Document], batch_size: int) -> list[str]:
+    def _add(self, documents: Iterable[types.Document], batch_size: int) -> list[str]:
         added: list[str] = []
         for batch in batches(documents, batch_size):
-            embeddings = await self._ours.aencode([one.input for one in batch], "document", self.mode)
-            await run_in_executor(None, self._write, batch, embeddings)
+            self.index.upsert(batch, self._ours.encode([one.input for one in batch], "document", self.mode))
             added += [one.key for one in batch]
         return added
 
-    def _add_visuals(
-        self, kind: ItemKind, uris: Sequence[Any], metadatas: Any, ids: Any, batch_size: int
-    ) -> list[str]:
+    async def _aadd(self, make: Callable[[], Iterable[types.Document]], batch_size: int) -> list[str]:
         added: list[str] = []
-        for batch in batches(visual_documents(kind, uris, metadatas, ids), batch_size):
-            self._write(batch, self._ours.encode([one.input for one in batch], "document", self.mode))
+        # Looking at files, opening the index and writing are work, too.
+        for batch in await run_in_executor(None, lambda: list(batches(make(), batch_size))):
+            embeddings = await self._ours.aencode([one.input for one in batch], "document", self.mode)
+            await run_in_executor(None, lambda: self.index.upsert(batch, embeddings))  # noqa: B023 -- awaited
             added += [one.key for one in batch]
         return added
-
-    async def _aadd_visuals(
-        self, kind: ItemKind, uris: Sequence[Any], metadatas: Any, ids: Any, batch_size: int
-    ) -> list[str]:
-        # Looking at files is work, too.
-        documents = await run_in_executor(None, lambda: list(visual_documents(kind, uris, metadatas, ids)))
-        return await self._aadd(documents, batch_size)
 
     @classmethod
     def _document_from_point(cls, scored_point: Any, *_: str) -> Document:
         """Returns what langchain-qdrant makes of a point, without its own keys in the metadata."""
         return _document(payloads.hit(scored_point.payload or {}, str(scored_point.id)))
-
-    @classmethod
-    def _validate_collection_for_dense(cls, *_: Any, **__: Any) -> None:
-        """Does nothing: the index checks its collection when it is opened, without embedding a dummy text."""
 
 
 def _document(hit: Hit) -> Document:

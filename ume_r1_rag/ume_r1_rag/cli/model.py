@@ -168,37 +168,31 @@ def encoder_for(
     run: Running | None = None,
     **options: Any,
 ) -> LoadedEncoder:
-    """Returns the encoder with which a collection can be asked, and added to.
+    """Returns the encoder with which a collection can be asked, and added to; see ``options_for``.
 
-    It is what ``model`` names, else what the fingerprint does, else ``UME_R1_MODEL``: for a collection that
-    names its model, any other would be refused anyway. Preset and think budget are those given, else the
-    collection's, if its encoder has such. With a ``base_url`` it is that server's;
-    ``options`` are those of ``load_encoder``.
+    With a ``base_url`` it is that server's; ``options`` are those of ``load_encoder``.
 
     Raises:
         ConfigError: the collection does not say where its model is to be had.
     """
     from ume_r1_rag.checkpoints import ST_PREFIX
-    from ume_r1_rag.template import load_preset
+    from ume_r1_rag.frameworks import EncoderOptions, options_for
 
-    stored = fingerprint.get("model")
-    named = str(stored) if stored and stored != "local" else None
-    name = model or named or os.environ.get("UME_R1_MODEL")
-    if run is not None and run.base_url is not None:
-        own = fingerprint.get("think") if think is None else think
-        return remote_encoder(run.base_url, model, own, preset)
-    if not name:
-        prefix = "" if "preset" in fingerprint else ST_PREFIX
-        raise ConfigError(
-            "the collection was written with a model from a folder, and a collection does not keep the "
-            f"folder's name: pass --model {prefix}DIR, or set UME_R1_MODEL"
-        )
-    revision = fingerprint.get("revision") if name == named else None
-    budget: Think = fingerprint.get("think", "full") if think is None else think
-    protocol: str | Preset = preset or "serving"
-    if preset is None and "preset" in fingerprint:
-        protocol = load_preset(fingerprint["preset"])
-    return load_encoder(name, protocol, budget, revision, batch_size, run, **options)
+    base_url = None if run is None else run.base_url
+    said = EncoderOptions(model=model, think=think, preset=preset, base_url=base_url)
+    remedy = f"pass --model {'' if 'preset' in fingerprint else ST_PREFIX}DIR"
+    asked = options_for(fingerprint, said, remedy)
+    if base_url is not None:
+        return remote_encoder(base_url, model, asked.think, preset)
+    return load_encoder(
+        asked.model,
+        asked.preset or "serving",
+        "full" if asked.think is None else asked.think,
+        asked.revision,
+        batch_size,
+        run,
+        **options,
+    )
 
 
 @contextmanager

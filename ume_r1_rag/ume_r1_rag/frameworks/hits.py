@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
 from ume_r1_rag.describe import printable
 from ume_r1_rag.types import Hit
+
+if TYPE_CHECKING:
+    from ume_r1_rag.retriever import SearchResult
+
+logger = logging.getLogger(__name__)
 
 
 def hit_metadata(hit: Hit) -> dict[str, Any]:
@@ -42,3 +48,20 @@ def hit_text(hit: Hit) -> str:
     content = hit.payload.get("page_content")
     choices = (hit.text, hit.summary, content if isinstance(content, str) else None, hit.title, hit.key)
     return printable(next(text for text in choices if text is not None and (text.strip() or text is hit.key)))
+
+
+def told(found: SearchResult) -> SearchResult:
+    """Returns an answer, after saying in the log how many were ranked without the gen that was asked for.
+
+    A document without gen is judged by what it has (see ``ume_r1_rag.retriever``), which a list of nodes or
+    documents does not show.
+    """
+    lacking = sum("gen" in found.spaces and "gen" not in hit.scores for hit in found.hits)
+    if lacking and (found.mode == "gen" or lacking == len(found.hits)):
+        logger.warning(
+            "%d of %d found have no gen vector and are %s: index with mode='both', or run `ume-r1 enrich`",
+            lacking,
+            len(found.hits),
+            "judged by the rest" if found.fusion else "ranked by disc",
+        )
+    return found

@@ -13,7 +13,7 @@ from llama_index.embeddings.ume_r1.embeds import Embeds
 from ume_r1_rag.checkpoints import DEFAULT_MODEL
 from ume_r1_rag.describe import describe_url
 from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.frameworks import EncoderOptions, LazyEncoder, OneVector
+from ume_r1_rag.frameworks import EncoderOptions, LazyEncoder, OneVector, by_own_name
 from ume_r1_rag.media.fetch import Fetcher
 from ume_r1_rag.media.limits import MediaLimits
 from ume_r1_rag.packed import WEIGHTS
@@ -74,7 +74,7 @@ class UmeR1Embedding(Embeds):
         default=32, gt=0, le=2048, description="Inputs given to the encoder at once."
     )
     num_workers: int | None = Field(
-        default=None, description="Asynchronous calls of the encoder at a time; 4 if None."
+        default=None, gt=0, description="Asynchronous calls of the encoder at a time; 4 if None."
     )
     backend: Literal["auto", "transformers", "vllm"] | None = Field(
         default=None, description="What runs the model."
@@ -87,6 +87,12 @@ class UmeR1Embedding(Embeds):
     base_url: str | None = Field(default=None, description="Address of an `ume-r1 serve` that encodes.")
     api_key: str | None = Field(
         default=None, exclude=True, repr=False, description="Of that server; UME_R1_API_KEY if None."
+    )
+    timeout_s: float | None = Field(
+        default=None, gt=0, description="Most seconds for one input on that server; 600 if None."
+    )
+    max_retries: int | None = Field(
+        default=None, ge=0, description="How often a request to it is sent again; 6 if None."
     )
     cache: str | None = Field(
         default=None, description="File in which vectors are kept, see CachedEncoder; no cache if None."
@@ -104,7 +110,7 @@ class UmeR1Embedding(Embeds):
         """Keeps how to embed; loads nothing.
 
         Args:
-            model_name: see the field.
+            model_name: see the field; ``model=``, as LangChain's classes call it, is taken as well.
             encoder: an encoder that is open already, in place of all that says how one is made. It is shared
                 and never pickled. ``think`` is then its own.
             **options: the fields; an unknown one is an error.
@@ -117,15 +123,21 @@ class UmeR1Embedding(Embeds):
             raise ConfigError(_NO_CACHE)
         _check_base_url(options.get("base_url"))
         own = getattr(encoder, "model", None)
-        if model_name is not None:
-            options["model_name"] = model_name
+        options = by_own_name({**options, "model_name": model_name}, "model_name", "model")
+        if options["model_name"] is not None:
+            options["model_name"] = str(options["model_name"])
         elif encoder is not None:
             options["model_name"] = own if isinstance(own, str) else "given"
         elif options.get("base_url") is not None:
             options["model_name"] = ""
+        else:
+            del options["model_name"]
         super().__init__(**options)
         if self.think is not None:
             check_think(self.think)
+        remote = [name for name in ("timeout_s", "max_retries") if getattr(self, name) is not None]
+        if remote and self.base_url is None:
+            raise ConfigError(f"{', '.join(remote)}: without base_url= nothing is asked over a network")
         if encoder is not None:
             foreign = sorted(name for name in _MAKING if getattr(self, name) is not None)
             if foreign:
@@ -139,15 +151,8 @@ class UmeR1Embedding(Embeds):
                     f"think={self.think!r}, but the encoder that is given has "
                     f"{'none' if theirs is None else f'think={theirs!r}'}: give it to the encoder"
                 )
-        lazy = LazyEncoder(self._encoder_options(), encoder)
-        self._maker = OneVector(
-            lazy,
-            self.mode,
-            weights=self.weights,
-            query_kind=self.query_kind,
-            concurrency=self.num_workers,
-        )
-        self._lazy = lazy
+        self._lazy = LazyEncoder(self._encoder_options(), encoder, self.num_workers)
+        self._maker = OneVector(self._lazy, self.mode, weights=self.weights, query_kind=self.query_kind)
 
     @classmethod
     def class_name(cls) -> str:
@@ -188,7 +193,7 @@ class UmeR1Embedding(Embeds):
         outcome: the vectors of two pictures without text would be one another's. So it never finds anything.
         """
         found: dict[str, Any] = {**super().to_dict(**kwargs), _ONCE: uuid.uuid4().hex}
-        return {**found, _GIVEN: True} if self._lazy.given else found
+        return {**found, _GIVEN: True} if self._lazy.given is not None else found
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
@@ -212,7 +217,7 @@ class UmeR1Embedding(Embeds):
         Raises:
             ConfigError: it was made around an encoder, which does not travel.
         """
-        if self._lazy.given:
+        if self._lazy.given is not None:
             raise ConfigError("it was made around an encoder, which cannot be pickled: name a model instead")
         return {name: getattr(self, name) for name in type(self).model_fields if name not in _UNPICKLED}
 
@@ -270,6 +275,6 @@ def _check_base_url(value: Any) -> None:
 
 _MAKING = (
     *("backend", "device", "dtype", "preset", "max_new_tokens", "revision", "base_url", "api_key"),
-    *("cache", "fetcher", "media_limits", "vllm", "cache_tenant"),
+    *("timeout_s", "max_retries", "cache", "fetcher", "media_limits", "vllm", "cache_tenant"),
 )
 """Fields that say how an encoder is made."""

@@ -18,7 +18,7 @@ from llama_index.embeddings.ume_r1.node_input import node_input
 from llama_index.embeddings.ume_r1.observed import aobserved, observed
 from ume_r1_rag.describe import describe, shorten
 from ume_r1_rag.errors import EncodeErrors, InputError
-from ume_r1_rag.frameworks.vectors import CONCURRENCY
+from ume_r1_rag.frameworks import CONCURRENCY
 from ume_r1_rag.inputs import to_input
 from ume_r1_rag.template import INSTRUCTIONS
 from ume_r1_rag.types import Embedding as UmeEmbedding
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llama_index.core.schema import BaseNode
 
     from ume_r1_rag.frameworks import LazyEncoder, OneVector
+    from ume_r1_rag.types import Encoder
 
 dispatcher = get_dispatcher(__name__)
 
@@ -156,7 +157,7 @@ class Embeds(MultiModalEmbedding):
         show = bool(kwargs.get("show_progress"))
         failed: list[InputError] = []
         for batch in get_tqdm_iterable(self._split(nodes), show, "Embedding nodes"):
-            work = _Nodes(batch, self._lazy.get().max_video_frames)
+            work = _Nodes(batch, self._lazy.get())
             if work.items:
                 work.fill(observed(self, work.chunks, partial(self._node_vectors, work)))
             failed += work.failed
@@ -173,7 +174,7 @@ class Embeds(MultiModalEmbedding):
         async def one(batch: Sequence[BaseNode]) -> list[InputError]:
             async with turns:
                 encoder = await self._lazy.aget()
-                work = await asyncio.to_thread(_Nodes, batch, encoder.max_video_frames)
+                work = await asyncio.to_thread(_Nodes, batch, encoder)
                 if work.items:
                     work.fill(await aobserved(self, work.chunks, lambda: self._anode_vectors(work)))
                 return work.failed
@@ -256,14 +257,14 @@ class _Nodes:
         failed: what became of those that left.
     """
 
-    def __init__(self, nodes: Sequence[BaseNode], max_frames: int) -> None:
+    def __init__(self, nodes: Sequence[BaseNode], encoder: Encoder) -> None:
         self.nodes: list[BaseNode] = []
         self.items: list[MultimodalInput] = []
         self.failed: list[InputError] = []
         self.found: list[UmeEmbedding] = []
         for node in nodes:
             try:
-                self.items.append(node_input(node, max_frames))
+                self.items.append(node_input(node, encoder.max_video_frames, encoder.max_image_pixels))
                 self.nodes.append(node)
             except InputError as error:
                 self.failed.append(error)

@@ -23,33 +23,37 @@ EMBED_KEY: Final = "ume_embed"
 _CHOICES = ("all", "media", "text")
 
 
-def node_input(node: BaseNode, max_frames: int | None = None) -> MultimodalInput:
+def node_input(
+    node: BaseNode, max_frames: int | None = None, max_pixels: int | None = None
+) -> MultimodalInput:
     """Returns a node as one input.
 
     A node with a picture, a clip and a text is one input of all three; one with media alone gets the
     instruction of its kind, which metadata may name (``kind``: page, image or clip). Text is what LlamaIndex
     takes for embedding: the node's own with the metadata that is not excluded; metadata alone beside a
-    picture is not embedded. A clip with ``span_s`` in its metadata is that part of its file. URLs are left to
-    the encoder, which refuses them unless fetching is on.
+    picture is not embedded. A clip with ``span_s`` in its metadata is that part of its file. A page whose
+    picture was deleted, of a PDF that is still what it was, is drawn again. URLs are left to the encoder,
+    which refuses them unless fetching is on.
 
     Args:
         node: any node: ``TextNode``, ``ImageNode``, ``Document``, ``ImageDocument``, ``Node``.
         max_frames: frames of a part of a clip, see ``Encoder.max_video_frames``.
+        max_pixels: of a page that is drawn again, see ``Encoder.max_image_pixels``.
 
     Raises:
         InputError: it holds nothing to embed, or something that cannot be; its id is named.
     """
     try:
-        return _input(node, max_frames)
+        return _input(node, max_frames, max_pixels)
     except UmeR1Error as error:
         raise InputError(f"node {shorten(node.node_id, 60)}: {error}") from error
 
 
-def _input(node: BaseNode, max_frames: int | None) -> MultimodalInput:
+def _input(node: BaseNode, max_frames: int | None, max_pixels: int | None) -> MultimodalInput:
     what = node.metadata.get(EMBED_KEY, "all")
     if what not in _CHOICES:
         raise InputError(f"{EMBED_KEY}={what!r} is unknown: use one of {', '.join(_CHOICES)}")
-    images, video = _media(node) if what != "text" else ((), None)
+    images, video = _media(node, max_pixels) if what != "text" else ((), None)
     text = _text(node) if what != "media" or (not images and video is None) else None
     if not images and video is None:
         text = text or node.get_content(metadata_mode=MetadataMode.EMBED)
@@ -70,7 +74,7 @@ def _text(node: BaseNode) -> str | None:
     return node.get_content(metadata_mode=MetadataMode.EMBED) if own.strip() else None
 
 
-def _media(node: BaseNode) -> tuple[tuple[Any, ...], Any]:
+def _media(node: BaseNode, max_pixels: int | None) -> tuple[tuple[Any, ...], Any]:
     """Returns the pictures and the clip of a node, none of them loaded."""
     if isinstance(node, ImageNode):
         # Not resolve_image: it fetches any URL, of any size, from anywhere.
@@ -78,7 +82,7 @@ def _media(node: BaseNode) -> tuple[tuple[Any, ...], Any]:
         if node.image is not None:
             image = _decoded(node.image)
         elif node.image_path is not None:
-            image = _place(node.image_path)
+            image = _page(node, max_pixels) or _place(node.image_path)
         elif node.image_url is not None:
             image = str(node.image_url)
         else:
@@ -111,6 +115,18 @@ def _source(resource: MediaResource, kind: str) -> Any:
         f"its {kind}_resource has neither data nor path nor url (data is lost when a node is stored: "
         "give a path)"
     )
+
+
+def _page(node: ImageNode, max_pixels: int | None) -> Any:
+    """Returns the picture of one of our reader's pages, drawn again; None where its file is there."""
+    known: Mapping[str, Any] = node.metadata
+    if known.get("kind") != "page" or not known.get("content_hash") or Path(node.image_path or "").exists():
+        return None
+    from ume_r1_rag.ingest import reread
+
+    names = ("key", "uri", "title", "document", "content_hash")
+    payload = {f"ume_{name}": known.get(name) for name in names}
+    return reread(payload, max_page_pixels=max_pixels).input.images[0]
 
 
 def _place(path: str) -> Any:

@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType
 
 from llama_index.embeddings.ume_r1 import UmeR1Embedding
+from llama_index.embeddings.ume_r1.given import embed_model_of
 from llama_index.retrievers.ume_r1.filters import qdrant_filter
 from llama_index.retrievers.ume_r1.nodes import hit_node
 from llama_index.retrievers.ume_r1.query import is_bare, query_inputs
-from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.frameworks import EncoderOptions, LazyEncoder, PageImages, options_for
+from ume_r1_rag.describe import describe
+from ume_r1_rag.errors import ConfigError, InputError
+from ume_r1_rag.frameworks import EncoderOptions, LazyEncoder, PageImages, by_own_name, options_for, told
 from ume_r1_rag.retriever import Retriever, SearchMode, SearchOptions, SearchResult
 from ume_r1_rag.types import Embedding, Encoder, Mode, MultimodalInput
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from llama_index.core.callbacks.base import CallbackManager
 
     from llama_index.retrievers.ume_r1.filters import AnyFilter
@@ -55,8 +56,9 @@ class UmeR1Retriever(BaseRetriever):
         collection: str = "ume_r1",
         index: QdrantIndex | None = None,
         tenant: str | None = None,
-        embed_model: UmeR1Embedding | Encoder | str | None = None,
-        k: int = 10,
+        embed_model: UmeR1Embedding | Encoder | str | Path | None = None,
+        k: int | None = None,
+        similarity_top_k: int | None = None,
         mode: SearchMode = "fused",
         filters: AnyFilter = None,
         enricher: Enricher | None = None,
@@ -76,7 +78,8 @@ class UmeR1Retriever(BaseRetriever):
             tenant: whose documents are searched; of an open ``index`` another tenant's view.
             embed_model: what encodes queries: our embedding (its mode has no part in a search), an encoder,
                 or a model's name; by default the model that wrote the index.
-            k: at most so many nodes; grouped, so many files.
+            k: at most so many nodes, 10 by default; grouped, so many files.
+            similarity_top_k: ``k`` by LlamaIndex's name.
             mode: ``"fused"`` (all that query and index have), ``"disc"``, ``"gen"`` or ``"text"``.
             filters: LlamaIndex's ``MetadataFilters``, a mapping, or Qdrant's own filter.
             enricher: what gives gen vectors to what was found without, see ``ume_r1_rag.ingest.Enricher``.
@@ -94,10 +97,15 @@ class UmeR1Retriever(BaseRetriever):
             known = ", ".join(sorted(SearchOptions.__annotations__.keys() - {"filter"}))
             hint = ": its name is filters=" if unknown == ["filter"] else f": known are {known}"
             raise ConfigError(f"{', '.join(unknown)} is no option of a search{hint}")
+        if index is not None and not hasattr(index, "for_tenant"):
+            raise ConfigError(f"index={describe(index)} is no open index: say path={describe(index)}")
         if index is not None and (path, url, api_key) != (None, None, None):
             raise ConfigError("path=, url= and api_key= say where an index is, but an open one is given")
+        if embed_model is not None:
+            embed_model = embed_model if isinstance(embed_model, str | Path) else embed_model_of(embed_model)
+        most = by_own_name({"k": k, "similarity_top_k": similarity_top_k}, "k", "similarity_top_k")["k"]
         super().__init__(callback_manager=callback_manager, verbose=verbose)
-        self.k, self._mode, self._filters = k, mode, filters
+        self.k, self._mode, self._filters = 10 if most is None else int(most), mode, filters
         self._options = dict(options)
         self._place = {"path": path, "url": url, "api_key": api_key, "collection": collection}
         self._given, self._tenant, self._embed_model = index, tenant, embed_model
@@ -106,7 +114,7 @@ class UmeR1Retriever(BaseRetriever):
         self._lock = threading.Lock()
         self._opened: Retriever | None = None
         self._own: LazyEncoder | None = None
-        _request(k, mode, self._options)  # refuses what cannot work now and not at the first question
+        _request(self.k, mode, self._options)  # refuses what cannot work now and not at the first question
 
     @property
     def similarity_top_k(self) -> int:
@@ -122,6 +130,18 @@ class UmeR1Retriever(BaseRetriever):
         """The index, opened now if it was not before."""
         return self._retriever().index
 
+    def retrieve(self, str_or_query_bundle: QueryType) -> list[NodeWithScore]:
+        """Returns what is found for a text or a ``QueryBundle``, best first.
+
+        Raises:
+            InputError: the query is something else, holds nothing or cannot be read.
+        """
+        return super().retrieve(_bundle(str_or_query_bundle))
+
+    async def aretrieve(self, str_or_query_bundle: QueryType) -> list[NodeWithScore]:
+        """:meth:`retrieve` without blocking the event loop."""
+        return await super().aretrieve(_bundle(str_or_query_bundle))
+
     def search(self, query: str | QueryBundle, **options: Any) -> SearchResult:
         """Returns the library's own answer, with the query's reasoning, and hits in place of nodes.
 
@@ -133,18 +153,18 @@ class UmeR1Retriever(BaseRetriever):
             ConfigError: an option cannot work.
             InputError: the query cannot be encoded.
         """
-        bundle = QueryBundle(query) if isinstance(query, str) else query
+        bundle = _bundle(query)
         retriever = self._retriever()
         asked = self._asked(retriever, bundle, options)
         embedding = asked.embedding
         if asked.several:
             encoder = cast("Encoder", retriever.encoder)
             embedding = _mean(encoder.encode_query(asked.several, asked.encode_mode, **asked.encoding))
-        return retriever.search(embedding or asked.one, **asked.options)
+        return told(retriever.search(embedding or asked.one, **asked.options))
 
     async def asearch(self, query: str | QueryBundle, **options: Any) -> SearchResult:
         """:meth:`search` without blocking the event loop."""
-        bundle = QueryBundle(query) if isinstance(query, str) else query
+        bundle = _bundle(query)
         retriever = await asyncio.to_thread(self._retriever)
         asked = await asyncio.to_thread(self._asked, retriever, bundle, options)
         embedding = asked.embedding
@@ -152,7 +172,7 @@ class UmeR1Retriever(BaseRetriever):
             encoder = cast("Encoder", retriever.encoder)
             found = await encoder.aencode_query(asked.several, asked.encode_mode, **asked.encoding)
             embedding = _mean(found)
-        return await retriever.asearch(embedding or asked.one, **asked.options)
+        return told(await retriever.asearch(embedding or asked.one, **asked.options))
 
     def close(self) -> None:
         """Closes an index and frees a model that were opened here; what was given stays open."""
@@ -185,6 +205,10 @@ class UmeR1Retriever(BaseRetriever):
         with self._lock:
             if self._opened is None:
                 self._opened = self._open()
+            elif isinstance(self._embed_model, UmeR1Embedding) and self._opened.encoder is not None:
+                encoder = self._embed_model.encoder
+                if encoder is not self._opened.encoder:  # the embedding was closed, and has loaded it anew
+                    self._opened = Retriever(encoder, self._opened.index, self._enricher)
             return self._opened
 
     def _open(self) -> Retriever:
@@ -209,8 +233,9 @@ class UmeR1Retriever(BaseRetriever):
         model = self._embed_model
         if isinstance(model, UmeR1Embedding):
             return model.encoder
-        if model is None or isinstance(model, str):
-            self._own = LazyEncoder(options_for(index.fingerprint, EncoderOptions(model=model)))
+        if model is None or isinstance(model, str | Path):
+            name = None if model is None else str(model)
+            self._own = LazyEncoder(options_for(index.fingerprint, EncoderOptions(model=name)))
             return self._own.get()
         return model
 
@@ -229,6 +254,18 @@ class UmeR1Retriever(BaseRetriever):
         if merged.get("text") is None and bundle.query_str.strip():
             merged["text"] = bundle.query_str  # words are searched by what was asked
         return _Asked(None, items, None, merged, retriever.index.has("gen"), retriever.encoder)
+
+
+def _bundle(query: Any) -> QueryBundle:
+    """Returns a query as a bundle; a string is text, whatever it looks like."""
+    if isinstance(query, str):
+        return QueryBundle(query)
+    if not isinstance(query, QueryBundle):
+        raise InputError(
+            f"the query {describe(query)} is neither text nor a QueryBundle: ask with a picture as "
+            'QueryBundle("", image_path=...), with a clip as UmeR1QueryBundle(video_path=...)'
+        )
+    return query
 
 
 class _Asked:

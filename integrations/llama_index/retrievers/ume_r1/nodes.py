@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 from llama_index.core.schema import (
@@ -15,10 +14,9 @@ from llama_index.core.schema import (
     TextNode,
 )
 
-from ume_r1_rag.errors import InputError, UmeR1Error
+from ume_r1_rag.errors import UmeR1Error
 from ume_r1_rag.frameworks import PageImages, hit_metadata, hit_text
-from ume_r1_rag.frameworks.page_images import is_unchanged
-from ume_r1_rag.ingest.files import path_of
+from ume_r1_rag.frameworks.page_images import whole_file
 from ume_r1_rag.types import Hit
 
 logger = logging.getLogger(__name__)
@@ -76,9 +74,4 @@ def _picture(hit: Hit, pages: PageImages) -> str | None:
         return str(pages.of_thumbnail(hit.payload))
     if hit.kind != "image":
         return None
-    path = path_of(hit.uri)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"the picture {hit.uri!r} is not there any more")
-    if not is_unchanged(hit.payload):
-        raise InputError(f"the picture {hit.uri!r} has changed since it was indexed: index it again")
-    return path
+    return whole_file(hit.payload)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.schema import (
@@ -18,14 +20,15 @@ from llama_index.core.schema import (
 )
 
 from llama_index.embeddings.ume_r1 import EMBED_KEY, UmeR1Embedding
+from llama_index.embeddings.ume_r1.given import embed_model_of
+from ume_r1_rag.describe import describe
+from ume_r1_rag.errors import InputError
 from ume_r1_rag.frameworks import PageImages
 from ume_r1_rag.index.payload import point_id
 from ume_r1_rag.ingest import SEGMENT_S, Failure, Skipped, documents
-from ume_r1_rag.ingest.files import path_of
+from ume_r1_rag.ingest.files import as_paths, path_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from llama_index.core.schema import BaseNode
 
     from ume_r1_rag.ingest import Source
@@ -57,7 +60,7 @@ class UmeR1Reader:
         self,
         page_images: str | Path | None = None,
         *,
-        embed_model: UmeR1Embedding | Encoder | None = None,
+        embed_model: UmeR1Embedding | Encoder | str | None = None,
         max_page_pixels: int | None = None,
         segment_s: float = SEGMENT_S,
     ) -> None:
@@ -65,14 +68,16 @@ class UmeR1Reader:
 
         Args:
             page_images: folder for the pictures of pages; see :func:`ume_r1_rag.frameworks.PageImages`.
-            embed_model: what will see them: pages are then rendered as large as it looks at them. Loads it.
+            embed_model: what will see them, or the name of the model: pages are then rendered as large as it
+                looks at them. Loads it.
             max_page_pixels: most pixels of one, for whomever; without either the ``serving`` preset's.
             segment_s: seconds of a clip's segments.
 
         Raises:
-            ConfigError: ``max_page_pixels`` is not positive.
+            ConfigError: ``max_page_pixels`` is not positive, or ``embed_model`` is another maker's.
         """
-        encoder = embed_model.encoder if isinstance(embed_model, UmeR1Embedding) else embed_model
+        model = None if embed_model is None else embed_model_of(embed_model)
+        encoder = model.encoder if isinstance(model, UmeR1Embedding) else model
         size = max_page_pixels or (None if encoder is None else encoder.max_image_pixels)
         self._pages = PageImages(page_images, size)
         self._reading: dict[str, Any] = {
@@ -90,8 +95,13 @@ class UmeR1Reader:
 
         Raises:
             ConfigError: an option has an impossible value.
+            InputError: one of the paths does not exist; nothing is read then.
         """
-        for one in documents(paths, **self._reading):
+        given = as_paths(paths)
+        for path in given:
+            if not os.path.lexists(path):
+                raise InputError(f"{describe(path)} does not exist (in {Path.cwd()}): check the path")
+        for one in documents(given, **self._reading):
             if isinstance(one, Failure):
                 self.failures.append(one)
                 logger.warning("%s", one.reason)

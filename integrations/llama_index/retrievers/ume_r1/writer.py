@@ -6,11 +6,12 @@ import asyncio
 import hashlib
 import json
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.schema import MetadataMode, TransformComponent
@@ -18,10 +19,13 @@ from llama_index.core.utils import get_tqdm_iterable
 
 from llama_index.embeddings.ume_r1 import EMBED_KEY, UmeR1Embedding, node_input
 from llama_index.embeddings.ume_r1.failed import failed_nodes, failures
+from llama_index.embeddings.ume_r1.given import embed_model_of
+from llama_index.retrievers.ume_r1.keys import content_key, id_key, is_random, is_read, source_of
 from ume_r1_rag.cache.content import content_digest
+from ume_r1_rag.describe import describe
 from ume_r1_rag.encoder import digest
 from ume_r1_rag.errors import ConfigError, EncodeErrors, InputError
-from ume_r1_rag.index.payload import jsonable, point_id
+from ume_r1_rag.index.payload import jsonable
 from ume_r1_rag.retriever.canary import recheck
 from ume_r1_rag.types import Document, Embedding, Encoder, ItemKind, Mode, MultimodalInput, mode_of, spaces_of
 
@@ -42,7 +46,8 @@ _KINDS = ("page", "image", "clip", "text")
 class UmeR1IndexWriter(TransformComponent):
     """Encodes nodes in all wanted spaces and writes them into an index, both vectors side by side.
 
-    A node that is stored already, unchanged, by the same encoder, costs a look-up, and no encoding.
+    A node that is stored already, unchanged, by the same encoder, costs a look-up, and no encoding; so does
+    the same chunk under the new random id that a splitter gave it (``key_by``).
     Nodes pass through with their disc vector (gen where there is no disc) as ``embedding``; those that were
     not encoded now, without.
 
@@ -58,22 +63,43 @@ class UmeR1IndexWriter(TransformComponent):
             "about every node."
         ),
     )
+    key_by: Literal["auto", "id"] = Field(
+        default="auto",
+        description=(
+            "By what a node is known. auto: by its id, but where that is random (a UUID of version 4, as "
+            "LlamaIndex's splitters draw anew in each run) by its source, place and content, so that a run "
+            "that is repeated adds nothing twice. id: always by its id, for random ones that are kept."
+        ),
+    )
     batch_size: int = Field(default=64, gt=0, description="Nodes that are encoded and written at once.")
 
     _index: QdrantIndex = PrivateAttr()
     _model: UmeR1Embedding | Encoder = PrivateAttr()
     _rechecked: bool = PrivateAttr(default=False)
 
-    def __init__(self, index: QdrantIndex, embed_model: UmeR1Embedding | Encoder, **options: Any) -> None:
+    def __init__(
+        self, index: QdrantIndex, embed_model: UmeR1Embedding | Encoder | str, **options: Any
+    ) -> None:
         """Joins them.
 
         Args:
             index: where to; written by this encoder or not yet at all.
-            embed_model: what encodes: our embedding, whose own mode has no part in this, or an encoder.
+            embed_model: what encodes: our embedding, whose own mode has no part in this, an encoder, or a
+                model's name.
             **options: the fields.
+
+        Raises:
+            ConfigError: ``index`` is no open index, or ``embed_model`` is another maker's.
         """
+        from ume_r1_rag.index import QdrantIndex
+
+        if not isinstance(index, QdrantIndex):
+            raise ConfigError(
+                f"index={describe(index)} is no open index: open it first, as in QdrantIndex("
+                '"my-index", fingerprint=embedding.encoder.fingerprint)'
+            )
         super().__init__(**options)
-        self._index, self._model = index, embed_model
+        self._index, self._model = index, embed_model_of(embed_model)
 
     @classmethod
     def class_name(cls) -> str:
@@ -104,8 +130,9 @@ class UmeR1IndexWriter(TransformComponent):
         encoder, mode = self._checked()
         show = bool(kwargs.get("show_progress"))
         failed: list[InputError] = []
+        seen: Counter[str] = Counter()
         for batch in get_tqdm_iterable(self._batches(nodes), show, "Indexing nodes"):
-            todo = self._todo(batch, encoder, mode, failed)
+            todo = self._todo(batch, encoder, mode, failed, seen)
             if not todo:
                 continue
             found: Sequence[Embedding | None]
@@ -124,9 +151,10 @@ class UmeR1IndexWriter(TransformComponent):
         encoder, mode = await asyncio.to_thread(self._checked)
         writing: asyncio.Task[None] | None = None
         failed: list[InputError] = []
+        seen: Counter[str] = Counter()
         try:
             for batch in self._batches(nodes):
-                todo = await asyncio.to_thread(self._todo, batch, encoder, mode, failed)
+                todo = await asyncio.to_thread(self._todo, batch, encoder, mode, failed, seen)
                 if not todo:
                     continue
                 found: Sequence[Embedding | None]
@@ -158,7 +186,12 @@ class UmeR1IndexWriter(TransformComponent):
         return [every[start : start + self.batch_size] for start in range(0, len(every), self.batch_size)]
 
     def _todo(
-        self, nodes: Sequence[BaseNode], encoder: Encoder, mode: Mode, failed: list[InputError]
+        self,
+        nodes: Sequence[BaseNode],
+        encoder: Encoder,
+        mode: Mode,
+        failed: list[InputError],
+        seen: Counter[str],
     ) -> list[_Entry]:
         """Returns the nodes that are not stored as they would be written now, ready to be encoded.
 
@@ -167,7 +200,7 @@ class UmeR1IndexWriter(TransformComponent):
         entries: list[_Entry] = []
         for node in nodes:
             with _kept(failed):
-                entries.append(_Entry(node, encoder.max_video_frames))
+                entries.append(_Entry(node, encoder, None if self.key_by == "id" else seen))
         known = self._index.stored(entry.key for entry in entries if entry.content)
         read = [known[entry.key].id for entry in entries if entry.is_read and entry.key in known]
         records = self._index.records(read, _SHOWN) if read else {}
@@ -200,7 +233,7 @@ class UmeR1IndexWriter(TransformComponent):
     def _write(self, todo: Sequence[_Entry], found: Sequence[Embedding | None]) -> None:
         done = [(entry, one) for entry, one in zip(todo, found, strict=True) if one is not None]
         self._index.upsert(
-            [node_document(entry.node, entry.input, entry.content) for entry, _ in done],
+            [node_document(entry.node, entry.input, entry.content, entry.key) for entry, _ in done],
             [embedding for _, embedding in done],
         )
         for entry, embedding in done:
@@ -218,42 +251,43 @@ class _Entry:
         content: digest of all that its point depends on; empty if only the encoder can know.
     """
 
-    def __init__(self, node: BaseNode, max_frames: int) -> None:
-        self.node, self._frames = node, max_frames
-        self.key, self.is_read = _key(node), _is_read(node)
+    def __init__(self, node: BaseNode, encoder: Encoder, seen: Counter[str] | None) -> None:
+        self.node, self._encoder, self.is_read = node, encoder, is_read(node)
         # Our reader's nodes say it: their files need not be opened.
         said = str(node.metadata.get("content_hash") or "") if self.is_read else ""
-        self.content = said or self._digest()
+        digest = None if said else content_digest(self.input)
+        self.content = said or ("" if digest is None else f"{digest};node={self._told()}")
+        self.key = id_key(node)
+        if seen is not None and not self.is_read and is_random(node.node_id):
+            self.key = content_key(node, self.input, digest, seen)
 
     @cached_property
     def input(self) -> MultimodalInput:
         """What the encoder sees of it."""
-        return node_input(self.node, self._frames)
+        return node_input(self.node, self._encoder.max_video_frames, self._encoder.max_image_pixels)
 
-    def _digest(self) -> str:
-        content = content_digest(self.input)
+    def _told(self) -> str:
         told = json.dumps([_told(self.node), self.node.get_content()], sort_keys=True, default=str)
-        return "" if content is None else f"{content};node={hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def node_document(node: BaseNode, item: MultimodalInput, content: str = "") -> Document:
-    """Returns a node as a document of an index.
-
-    One of our reader's gets the key, and so the id, that ``ume-r1 index`` would give it; any other goes by
-    its node id, which the retriever gives back.
+def node_document(node: BaseNode, item: MultimodalInput, content: str = "", key: str = "") -> Document:
+    """Returns a node as a document of an index; the retriever gives its node id back.
 
     Args:
         node: the node.
         item: what was encoded of it.
         content: digest of its content.
+        key: by what it is known; by default its id, of one of our reader's the key, and so the id, that
+            ``ume-r1 index`` would give it.
     """
     metadata: Mapping[str, Any] = node.metadata
-    key = _key(node)
+    key = key or id_key(node)
     kind = metadata.get("kind")
     if kind not in _KINDS:
         kind = "clip" if item.video is not None else "image" if item.images else "text"
     own = _own(node)
-    if not _is_read(node):
+    if not is_read(node):
         own["node_id"] = node.node_id
     span = metadata.get("span_s")
     uri = str(metadata.get("uri") or next(_files(item), ""))
@@ -271,7 +305,7 @@ def node_document(node: BaseNode, item: MultimodalInput, content: str = "") -> D
         else None,
         thumbnail=_thumbnail(item),
         metadata=own,
-        document=str(metadata.get("document") or node.ref_doc_id or ""),
+        document=str(metadata.get("document") or source_of(node)),
         content_hash=content,
     )
 
@@ -299,19 +333,6 @@ def _thumbnail(item: MultimodalInput) -> bytes | None:
 
     middle: Any = frames[len(frames) // 2]
     return thumbnail(middle) if is_pil_image(middle) else None
-
-
-def _is_read(node: BaseNode) -> bool:
-    """Returns whether a node is one of our reader's as it came: its id is the one of the key that it names.
-
-    A splitter copies the metadata, key and all, to every chunk, and anybody may call a field of his own so.
-    """
-    key = node.metadata.get("key")
-    return isinstance(key, str) and node.node_id == point_id(key)
-
-
-def _key(node: BaseNode) -> str:
-    return str(node.metadata["key"]) if _is_read(node) else str(node.node_id)
 
 
 def _own(node: BaseNode) -> dict[str, Any]:
