@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import typer
 
 from ume_r1_rag.backends.choice import BackendName
+from ume_r1_rag.cli.notice import hear
 from ume_r1_rag.errors import ConfigError, MissingExtra
 from ume_r1_rag.types import Encoder, Mode, Think, mode_of
 
@@ -105,6 +106,9 @@ def load_encoder(
     # A wrong name should be known before torch is imported, which takes seconds.
     checkpoint = resolve_model(model, revision)
     quiet()
+    if run.backend == "vllm":
+        # Which way it takes and why, and why a first start takes minutes.
+        hear("ume_r1_rag.backends.vllm")
     if checkpoint.name.startswith(ST_PREFIX):
         _refuse_settings(checkpoint.name, preset, think, run.backend)
         return SentenceTransformerEncoder(
