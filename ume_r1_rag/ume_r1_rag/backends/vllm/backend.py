@@ -28,7 +28,8 @@ from ume_r1_rag.backends.vllm.options import VllmOptions
 from ume_r1_rag.backends.vllm.prepare import prepare
 from ume_r1_rag.backends.vllm.processes import AsyncEngine
 from ume_r1_rag.backends.vllm.states import arguments
-from ume_r1_rag.backends.vllm.ways import OneEngine, Task, TwoPass, WayOfRunning
+from ume_r1_rag.backends.vllm.task import Task
+from ume_r1_rag.backends.vllm.ways import OneEngine, TwoPass, WayOfRunning
 from ume_r1_rag.errors import BackendError, CheckpointError, ConfigError, UmeR1Error
 from ume_r1_rag.template import Preset, PromptTokenizer, VisualProcessor
 
