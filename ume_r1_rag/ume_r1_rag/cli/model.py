@@ -92,7 +92,7 @@ def load_encoder(
 ) -> UmeR1Encoder | SentenceTransformerEncoder:
     """Returns the encoder of a model; of one called ``st:…`` a ``SentenceTransformerEncoder``.
 
-    ``options`` are further ones of ``UmeR1Encoder``, without effect on another one.
+    ``options`` are further ones of ``UmeR1Encoder``; another one heeds ``media_limits`` alone.
 
     Raises:
         ConfigError: ``preset`` or ``think`` is given for a model that has none.
@@ -111,8 +111,12 @@ def load_encoder(
         hear("ume_r1_rag.backends.vllm")
     if checkpoint.name.startswith(ST_PREFIX):
         _refuse_settings(checkpoint.name, preset, think, run.backend)
+        # Of what else UmeR1Encoder takes, this alone means something to another model.
         return SentenceTransformerEncoder(
-            checkpoint.name, revision=checkpoint.revision, batch_size=batch_size
+            checkpoint.name,
+            revision=checkpoint.revision,
+            batch_size=batch_size,
+            media_limits=options.get("media_limits"),
         )
     return UmeR1Encoder(
         checkpoint.name,

@@ -170,7 +170,7 @@ def keep(given: Mapping[str, Any], verdict: Verdict) -> None:
 def kept_here() -> list[tuple[Mapping[str, Any], Verdict]]:
     """Returns the verdicts that were kept for this machine and what is installed, with their conditions."""
     present = {"schema": _SCHEMA, **_installed()}
-    found = []
+    found: list[tuple[Mapping[str, Any], Verdict]] = []
     for file in sorted(_folder().glob("vllm-check-*.json")):
         try:
             read = json.loads(file.read_text(encoding="utf-8"))
