@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import subprocess
 import sys
 import threading
@@ -270,6 +271,24 @@ def test_auto_takes_two_passes_where_the_check_failed(
 
 
 OPTIONS = {"in_process": True, "enforce_eager": True, "kv_cache_memory_bytes": 2**26, "max_model_len": 2048}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("way", ["one-engine", "two-pass"])
+def test_engines_in_processes_of_their_own_give_the_same_vectors(way, nano_encoder):
+    """By the command line, whose process the engines are not in."""
+    engine = ["in_process=false", f"way={way}", "enforce_eager=true", f"kv_cache_memory_bytes={2**26}"]
+    texts = ["a red circle", "two bars at north"]
+    command = [sys.executable, "-c", "from ume_r1_rag.cli import main; main()", "embed", *texts, "--json"]
+    command += ["--model", "nano", "--backend", "vllm", "--mode", "both"]
+    command += [part for option in engine for part in ("--engine", option)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    for ours, other in zip(found, nano_encoder.encode(texts, "both"), strict=True):
+        assert ours["tokens"]["completion"] == other.tokens.completion
+        np.testing.assert_allclose(ours["disc"], other.disc, atol=1e-5)
+        np.testing.assert_allclose(ours["gen"], other.gen, atol=1e-5)
 
 
 @pytest.mark.slow
