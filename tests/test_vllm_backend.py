@@ -278,7 +278,7 @@ OPTIONS = {"in_process": True, "enforce_eager": True, "kv_cache_memory_bytes": 2
 @pytest.mark.parametrize("way", ["one-engine", "two-pass"])
 def test_engines_in_processes_of_their_own_give_the_same_vectors(way, nano_encoder):
     """By the command line, whose process the engines are not in."""
-    engine = ["in_process=false", f"way={way}", "enforce_eager=true", f"kv_cache_memory_bytes={2**26}"]
+    engine = ["in_process=false", f"way={way}", "enforce_eager=true", f"kv_cache_memory_bytes={2**28}"]
     texts = ["a red circle", "two bars at north"]
     command = [sys.executable, "-c", "from ume_r1_rag.cli import main; main()", "embed", *texts, "--json"]
     command += ["--model", "nano", "--backend", "vllm", "--mode", "both"]
