@@ -449,7 +449,7 @@ from ume_r1_rag.cli import main, model
 
 class Slow(HashEncoder):
     def encode_document(self, *of, **options):
-        os.write(2, b"encoding\n")  # whole: two windows are encoded at a time
+        os.write(2, b"encoding\\n")  # whole: two windows are encoded at a time
         time.sleep(0.3)
         return super().encode_document(*of, **options)
 

@@ -284,7 +284,9 @@ def test_engines_in_processes_of_their_own_give_the_same_vectors(way, nano_encod
     command += ["--model", "nano", "--backend", "vllm", "--mode", "both"]
     command += [part for option in engine for part in ("--engine", option)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
+    # Nothing but that on stdout, and no engine that dies because its process ends.
+    found = json.loads(done.stdout)
+    assert "EngineDeadError" not in done.stderr
     for ours, other in zip(found, nano_encoder.encode(texts, "both"), strict=True):
         assert ours["tokens"]["completion"] == other.tokens.completion
         np.testing.assert_allclose(ours["disc"], other.disc, atol=1e-5)

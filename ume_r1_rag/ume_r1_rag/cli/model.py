@@ -161,6 +161,8 @@ def mode_for(mode: Mode | None, encoder: Encoder) -> Mode:
 def quiet() -> None:
     """Switches off transformers' bar for loading weights and what vLLM says of itself, all but errors."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    # Stdout is for what was asked for, e.g. with --json.
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     with suppress(ImportError):
         from transformers.utils import logging
 
