@@ -12,7 +12,6 @@ import inspect
 import json
 import shutil
 import sys
-import threading
 import time
 from dataclasses import asdict, replace
 
@@ -23,7 +22,8 @@ from ume_r1_bench.parity_inputs import clip, page, picture
 from ume_r1_rag import UmeR1Encoder, nano_path
 from ume_r1_rag.backends.base import Request, Result
 from ume_r1_rag.encoder import digest
-from ume_r1_rag.encoder.encoder import _sample_seed
+from ume_r1_rag.encoder.loading import Loading
+from ume_r1_rag.encoder.samples import _sample_seed
 from ume_r1_rag.errors import BackendError, ConfigError, EncodeErrors, InputError, MissingExtra
 from ume_r1_rag.pooling import normalize
 from ume_r1_rag.template import INSTRUCTIONS, NO_THINK_COMPLETION, PRESETS, Preset, load_preset
@@ -723,7 +723,7 @@ async def test_callers_together_decode_so_many_visuals_at_a_time(capped, monkeyp
         return load(item)
 
     monkeypatch.setattr(capped, "load_media", noted)
-    monkeypatch.setattr(capped, "_loading", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(capped, "_loading", Loading(2))
     await asyncio.gather(*(capped.aencode(picture(n)) for n in range(5)))
     assert max(most) == 2
 

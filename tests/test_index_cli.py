@@ -440,14 +440,16 @@ def test_a_wrong_call_exits_with_2_before_anything_is_loaded(arguments, says, tm
 
 
 SCRIPT = """
-import sys, time
+import os, signal, sys, time
+# As in a terminal; what is started in the background, as these tests may be, ignores Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, sys.argv[1])
 from hash_encoder import HashEncoder
 from ume_r1_rag.cli import main, model
 
 class Slow(HashEncoder):
     def encode_document(self, *of, **options):
-        print("encoding", file=sys.stderr, flush=True)
+        os.write(2, b"encoding\\n")  # whole: two windows are encoded at a time
         time.sleep(0.3)
         return super().encode_document(*of, **options)
 

@@ -1,12 +1,16 @@
 """The README: its Python runs as it stands, and its commands exist."""
 
+import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
 import pytest
 import typer
+from served import wait_until
 from typer.testing import CliRunner
 
 from ume_r1_bench.world import make_world
@@ -149,6 +153,33 @@ def test_a_command_that_is_none_would_be_noticed(line, why, tmp_path, monkeypatc
     with pytest.raises((AssertionError, click.ClickException, typer.BadParameter)) as caught:
         parse(line)
     assert why in str(getattr(caught.value, "message", caught.value))
+
+
+@pytest.mark.slow
+def test_the_readmes_curl_gets_an_answer(tmp_path):
+    """Both of its lines as they stand, but for the port, which may be taken here."""
+    curl = subprocess.run(["curl", "--help", "all"], capture_output=True, text=True, check=False).stdout
+    if "--json" not in curl:
+        pytest.skip("needs curl 7.82 or newer")
+    [block] = [block for block in blocks("sh") if "curl" in block]
+    serve, ask = block.splitlines()
+    words = [*shlex.split(serve, comments=True)[1:], "--port", "0"]
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        command = [sys.executable, "-c", "from ume_r1_rag.cli import main; main()", *words]
+        server = subprocess.Popen(command, stdout=file, stderr=file)
+    try:
+        wait_until(lambda: server.poll() is not None or "serving nano" in log.read_text(), 200)
+        [url] = re.findall(r"http://127\.0\.0\.1:\d+", log.read_text())
+        line = ask.replace("localhost:8000", url)
+        assert line != ask
+        answer = json.loads(subprocess.run(line, shell=True, capture_output=True, check=True).stdout)
+        [found] = answer["data"]
+        assert len(found["embedding"]) == len(found["gen"]) == 128
+        assert found["reasoning"]
+    finally:
+        server.terminate()
+        assert server.wait(60) == 0
 
 
 def test_make_targets_of_the_readme_exist():

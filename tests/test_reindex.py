@@ -183,13 +183,13 @@ def test_a_swap_takes_over_what_was_indexed_since_the_build(index, old, new, fol
     ingest(old, writer, folder / "bread.txt", "disc")
     whole = QdrantIndex.make_live
 
-    def late(self, to):  # between the last look and the moment itself
+    def late(self, to, **options):  # between the last look and the moment itself
         (folder / "last.txt").write_text("at the last moment")
         ingest(old, writer, folder / "last.txt", "disc")
         for_a = writer.for_tenant("a")
         to.for_tenant("a").upsert(*stored_for_a)
         ingest(old, for_a, folder / "apple.txt", "disc")
-        whole(self, to)
+        whole(self, to, **options)
 
     stored_for_a = made_for(new, "known")
     monkeypatch.setattr(QdrantIndex, "make_live", late)
@@ -274,7 +274,7 @@ def failing_late(folder, old, *, also=None):
     """Returns a ``make_live`` in whose last moment two files are indexed and go; ``also`` has one of them."""
     whole = QdrantIndex.make_live
 
-    def late(self, to):
+    def late(self, to, **options):
         for name in ("last", "known"):
             path = folder / f"{name}.txt"
             path.write_text(f"{name} at the last moment")
@@ -282,7 +282,7 @@ def failing_late(folder, old, *, also=None):
             if also is not None and name == "known":
                 ingest(also, to, path, "disc")
             path.unlink()
-        whole(self, to)
+        whole(self, to, **options)
 
     return late
 
@@ -299,12 +299,12 @@ def test_what_cannot_be_taken_over_in_the_last_moment_is_told(index, old, new, f
 def test_an_encoder_that_breaks_in_the_last_moment_is_told(index, old, new, folder, monkeypatch):
     whole = QdrantIndex.make_live
 
-    def late(self, to):
+    def late(self, to, **options):
         for number in range(BROKEN_AFTER):
             (folder / f"{number}.txt").write_text(f"number {number}")
         ingest(old, self.for_tenant(None), folder, "disc")
         new._fail = lambda one: BackendError("the device is gone")
-        whole(self, to)
+        whole(self, to, **options)
 
     monkeypatch.setattr(QdrantIndex, "make_live", late)
     with pytest.raises(UmeR1Error, match=r"'ume_r1--2' is live, but .* index it again \(the device is gone"):
@@ -375,6 +375,22 @@ def test_a_tenant_that_left_does_not_come_back(old, new, folder):
         assert index.physical == "ume_r1--2"
         assert index.tenants() == ["globex"]
         assert [index.for_tenant(tenant).count() for tenant in ("acme", None)] == [0, 0]
+
+
+def test_a_tenant_of_whom_nothing_is_left_does_not_hold_up_a_swap(old, new, folder):
+    with QdrantIndex(":memory:", fingerprint=old.fingerprint) as index:
+        ingest(old, index.for_tenant("acme"), folder / "apple.txt", "disc")
+        ingest(old, index.for_tenant("globex"), folder / "bread.txt", "disc")
+        (folder / "apple.txt").unlink()
+        with pytest.raises(ConfigError, match="would lack 1 documents"):
+            swap(index, new)
+        assert index.physical == "ume_r1--1"
+        report = swap(index, new, allow_missing=True)
+        assert (report.missing, [one.name for one in report.failures]) == (1, ["apple.txt"])
+        assert (index.physical, index.tenants()) == ("ume_r1--2", ["globex"])
+        # Nothing is gone for good: the version before has it.
+        index.rollback()
+        assert index.tenants() == ["acme", "globex"]
 
 
 def test_rolling_back_brings_the_old_version_and_its_gen_back(index, old, new):
@@ -638,6 +654,28 @@ def test_ctrl_c_stops_a_build_that_goes_on_later(command, new, monkeypatch):
     assert "built      ume_r1--2: 4 documents so far" in done.stdout
     assert live(command)[0] == "ume_r1--1"
     monkeypatch.undo()
+
+
+def test_a_build_that_is_given_up_can_be_dropped(command, new, monkeypatch):
+    assert "has no version that was begun only" in command("--drop-build").stdout
+    assert command("--to", "new").exit_code == 0
+    assert [name for name, *_ in versions(command)] == ["ume_r1--1", "ume_r1--2"]
+    # Not without a word, and never what is live or was.
+    assert command("--drop-build").exit_code == 1
+    assert len(versions(command)) == 2
+    assert "nothing to drop" in command("--drop-old", "--yes").stdout
+    assert command("--drop-build", "--yes").stdout == "dropped    ume_r1--2\n"
+    assert versions(command) == [("ume_r1--1", True, False)]
+    # Its number is used up: whoever has it open must not find another in its place.
+    assert command("--to", "new", "--yes").exit_code == 0
+    assert live(command)[0] == "ume_r1--3"
+    assert "has no version that was begun only" in command("--drop-build", "--yes").stdout
+    assert versions(command) == [("ume_r1--1", False, True), ("ume_r1--3", True, False)]
+
+
+def versions(command):
+    with QdrantIndex(command.path) as index:
+        return [(one.physical, one.live, one.retired) for one in index.versions()]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--rollback", "--drop-old"], ["--to", "x", "--rollback"]])

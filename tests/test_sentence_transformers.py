@@ -343,3 +343,16 @@ def test_embed_shows_what_there_is(folder, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "disc 48 dimensions" in done.stdout
     assert "tokens" not in done.stdout
+
+
+def test_media_beyond_the_limits_are_refused(seeing, monkeypatch):
+    """As a server sets them; through the command line's own way to an encoder."""
+    from ume_r1_rag.cli.model import load_encoder
+    from ume_r1_rag.media import MediaLimits
+
+    picture = Image.new("RGB", (64, 64))
+    limits = MediaLimits(max_pixels=64 * 63)
+    with load_encoder(seeing.model, media_limits=limits) as encoder:
+        [found] = encoder.encode_document([picture], on_error="return")
+        assert isinstance(found, InputError)
+        assert encoder.encode_document(Image.new("RGB", (64, 63))).disc is not None

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from ume_r1_bench.parity_inputs import picture
 from ume_r1_rag.cli.app import app as command
 from ume_r1_rag.cli.serve import _is_loopback
-from ume_r1_rag.server import ServerLimits, create_app
+from ume_r1_rag.server import ServerLimits, bounded_protocol, create_app
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +144,31 @@ def test_who_never_sends_the_rest_holds_no_place():
             connection.settimeout(60)
             assert b" 408 " in connection.recv(100)
             connection.close()
+
+
+def test_who_never_says_what_it_wants_is_hung_up_on():
+    """Nothing at all, half of a head, half of a second head; and nobody is who waits for an answer."""
+    encoder = Patient()
+    app = create_app(encoder, limits=ServerLimits(header_s=0.5))
+    with Served(app, http=bounded_protocol(0.5), timeout_keep_alive=60) as served:
+
+        def connect(data=b""):
+            connection = socket.create_connection(("127.0.0.1", served.port), timeout=60)
+            connection.sendall(data)
+            return connection
+
+        waiting = connect(request({"input": "a", "mode": "gen"}))
+        again = connect(request({"input": "b"}))
+        assert b" 200 " in again.recv(200)
+        while again.recv(1 << 20).count(b"}") == 0:
+            pass
+        again.sendall(b"POST /v1/embed")
+        for connection in (connect(), connect(b"POST /v1/embeddings HTTP/1.1\r\nHost: loc"), again):
+            assert connection.recv(100) == b""
+            connection.close()
+        encoder.go.set()
+        assert b" 200 " in waiting.recv(100)
+        waiting.close()
 
 
 def test_a_shutdown_lets_answers_finish():

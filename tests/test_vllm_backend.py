@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import subprocess
 import sys
 import threading
@@ -216,6 +217,32 @@ def test_the_self_check_passes_and_sees_a_wrong_row(vllm_backend, nano_encoder):
     assert not check.compare([], expected).agreed
 
 
+def test_auto_checks_once_says_what_for_and_what_came_of_it(
+    vllm_backends, nano_encoder, monkeypatch, tmp_path, caplog
+):
+    """A machine that starts vLLM for the first time, and then for the second."""
+    from ume_r1_rag.backends.vllm.backend import VllmBackend
+    from ume_r1_rag.cli import doctor
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    vllm_backends(None)
+    assert "none yet" in doctor._check_lines(doctor.examine()["vllm"], {"digest": None})[0]
+    for when, first in (("passed now", True), ("passed earlier", False)):
+        caplog.clear()
+        with caplog.at_level("INFO", "ume_r1_rag"):
+            backend = VllmBackend(
+                nano_encoder.model_path, nano_encoder.preset, dtype="float32", options=OPTIONS
+            )
+        assert backend.way == "one-engine"
+        backend.close()
+        assert ("first use of vLLM" in caplog.text) == first
+        assert when in caplog.text
+        assert "32 disc and gen vectors, the smallest cosine to two passes 0.9999" in caplog.text
+    found = doctor.examine()
+    [line] = doctor._check_lines(found["vllm"], found["models"]["nano"])
+    assert line.startswith("nano in float32: one engine (32 disc and gen vectors")
+
+
 def test_auto_takes_two_passes_where_the_check_failed(
     vllm_backends, nano_encoder, monkeypatch, tmp_path, caplog
 ):
@@ -230,7 +257,9 @@ def test_auto_takes_two_passes_where_the_check_failed(
     check.keep(given, check.Verdict(False, 0.31, "gen of input 3 has cosine 0.31000 to two passes"))
     backend = VllmBackend(nano_encoder.model_path, nano_encoder.preset, dtype="float32", options=OPTIONS)
     assert backend.way == "two-pass"
-    assert "gen of input 3 has cosine 0.31000" in caplog.text
+    [warned] = [one for one in caplog.records if one.name.startswith("ume_r1_rag")]
+    assert warned.levelname == "WARNING"
+    assert "gen of input 3 has cosine 0.31000" in warned.getMessage()
     backend.close()
     with pytest.raises(BackendError, match="closed"):
         next(backend.run([]))
@@ -245,6 +274,27 @@ OPTIONS = {"in_process": True, "enforce_eager": True, "kv_cache_memory_bytes": 2
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("way", ["one-engine", "two-pass"])
+def test_engines_in_processes_of_their_own_give_the_same_vectors(way, nano_encoder):
+    """By the command line, whose process the engines are not in."""
+    engine = ["in_process=false", f"way={way}", "enforce_eager=true", f"kv_cache_memory_bytes={2**28}"]
+    texts = ["a red circle", "two bars at north"]
+    command = [sys.executable, "-c", "from ume_r1_rag.cli import main; main()", "embed", *texts, "--json"]
+    command += ["--model", "nano", "--backend", "vllm", "--mode", "both"]
+    command += [part for option in engine for part in ("--engine", option)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    # Nothing but that on stdout, and no engine that dies because its process ends.
+    found = json.loads(done.stdout)
+    assert "EngineDeadError" not in done.stderr
+    for ours, other in zip(found, nano_encoder.encode(texts, "both"), strict=True):
+        assert ours["tokens"]["completion"] == other.tokens.completion
+        np.testing.assert_allclose(ours["disc"], other.disc, atol=1e-5)
+        np.testing.assert_allclose(ours["gen"], other.gen, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)  # a minute or two on a free core
 def test_memory_does_not_grow_with_what_is_queued():
     """5,000 pictures against 50, each in a process of its own."""
     peaks = []

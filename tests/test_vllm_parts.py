@@ -176,6 +176,76 @@ def test_a_batch_invariant_cpu_is_refused():
         arguments.common(nano_path(), VllmOptions(deterministic=True), "float32", visual)
 
 
+@pytest.fixture
+def arguments_for(monkeypatch):
+    """Returns the engine arguments of options, as on a GPU or as here."""
+    from ume_r1_rag.backends.vllm.states import arguments
+
+    def make(gpu=True, share=1.0, **options):
+        if gpu:
+            monkeypatch.setattr(arguments, "on_cpu", lambda: False)
+        visual = VisualProcessor(load_processor(nano_path()), PRESETS["serving"])
+        return arguments.common(nano_path(), VllmOptions.of(options), "bfloat16", visual, share)
+
+    return make
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize(
+    ("option", "at"),
+    [
+        ({"tensor_parallel_size": 2}, "parallel_config"),
+        ({"data_parallel_size": 3}, "parallel_config"),
+        ({"quantization": "fp8"}, "model_config"),
+        ({"gpu_memory_utilization": 0.6}, "cache_config"),
+        ({"kv_cache_dtype": "fp8"}, "cache_config"),
+        ({"max_model_len": 4096}, "model_config"),
+        ({"max_num_seqs": 7}, "scheduler_config"),
+        ({"enforce_eager": True}, "model_config"),
+        ({"max_num_batched_tokens": 512}, "scheduler_config"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_option_arrives_in_vllms_own_config(arguments_for, option, at):
+    """vLLM's, made by vLLM of what we hand over, for a GPU; no engine is started."""
+    from vllm import EngineArgs
+
+    [(name, value)] = option.items()
+    config = getattr(EngineArgs(**arguments_for(**option)).create_engine_config(), at)
+    assert getattr(config, {"kv_cache_dtype": "cache_dtype"}.get(name, name)) == value
+    assert VllmOptions.of(option) != VllmOptions()
+
+
+@pytest.mark.vllm
+def test_two_engines_share_the_memory_that_is_meant_for_both(arguments_for):
+    assert arguments_for(share=0.5, gpu_memory_utilization=0.6)["gpu_memory_utilization"] == 0.3
+    assert arguments_for(share=0.5)["gpu_memory_utilization"] == 0.45
+    assert "gpu_memory_utilization" not in arguments_for()
+
+
+@pytest.mark.vllm
+def test_deterministic_is_vllms_batch_invariant_mode(arguments_for, monkeypatch):
+    from vllm import envs
+
+    monkeypatch.setenv("VLLM_BATCH_INVARIANT", "0")
+    arguments_for()
+    assert not envs.VLLM_BATCH_INVARIANT
+    arguments_for(deterministic=True)
+    assert envs.VLLM_BATCH_INVARIANT
+
+
+@pytest.mark.vllm
+def test_a_quantised_cache_means_two_passes_and_says_so(monkeypatch, caplog):
+    from ume_r1_rag.backends.vllm.backend import VllmBackend
+
+    # No engine is started: fp8 needs a GPU.
+    backend = object.__new__(VllmBackend)
+    backend.options = VllmOptions(kv_cache_dtype="fp8")
+    monkeypatch.setattr(VllmBackend, "two_pass", lambda self: "two passes")
+    assert backend._start() == "two passes"
+    assert "kv_cache_dtype=fp8 leaves no room for hidden states" in caplog.text
+
+
 @pytest.mark.vllm
 def test_rows_arrive_with_their_places():
     import queue

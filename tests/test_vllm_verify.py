@@ -65,6 +65,11 @@ def test_nano_is_verified(vllm_backends, tmp_path):
     found = verify("nano", options=OPTIONS, limit=16, max_new_tokens=48)
     assert found.ok, found.table()
     assert found.way == "one engine"
+    # What "auto" would decide by, as it would.
+    [check] = [one for one in found.findings if one.name == 'self-check of "auto"']
+    assert check.value > 0.99999
+    assert check.note.startswith("32 disc and gen vectors")
+    assert any("nano's world holds none of these inputs" in one.note for one in found.findings)
     names = {one.name: one for one in found.findings}
     for way in ("two passes", "one engine"):
         for space in ("disc", "gen"):

@@ -156,6 +156,7 @@ def _vllm(found: str | None) -> dict[str, Any]:
     if found is None:
         return {"ok": False, "version": None, "error": "not installed"}
     try:
+        from ume_r1_rag.backends.vllm.check import kept_here
         from ume_r1_rag.backends.vllm.options import VllmOptions
         from ume_r1_rag.backends.vllm.states.arguments import device_name, plugin_installed, runs_here
 
@@ -166,6 +167,16 @@ def _vllm(found: str | None) -> dict[str, Any]:
             "device": device_name(),
             "runs": where,
             "plugin": plugin_installed(),
+            "checks": [
+                {
+                    "weights": given["weights"],
+                    "dtype": given["dtype"],
+                    "options": given["options"],
+                    "agreed": verdict.agreed,
+                    "found": str(verdict),
+                }
+                for given, verdict in kept_here()
+            ],
         }
     except Exception as error:  # noqa: BLE001 -- a vLLM that does not fit raises anything
         return {"ok": False, "version": found, "error": _reason(error)}
@@ -233,6 +244,7 @@ def _report(found: dict[str, Any]) -> str:
         ("torchvision", _torchvision_line(found["torchvision"])),
         ("backend", _backend_line(found["backend"])),
         ("vllm", _vllm_line(found["vllm"])),
+        *(("self-check", line) for line in _check_lines(found["vllm"], nano)),
         (
             "nano",
             f"{nano['bytes'] / 1e6:.1f} MB, digest {nano['digest'][:12]}"
@@ -287,6 +299,18 @@ def _vllm_line(found: dict[str, Any]) -> str:
         return f"{found['version']}, cannot be imported: {found['error']}"
     plugin = "" if found["plugin"] else "; its processes cannot find our plugin: pip install ume-r1-rag"
     return f"{found['version']} on {found['device']}, {found['runs']}; asked for by --backend vllm{plugin}"
+
+
+def _check_lines(found: dict[str, Any], nano: dict[str, Any]) -> list[str]:
+    """Returns what vLLM's self-checks found here, a line each."""
+    if not found["ok"]:
+        return []
+    lines = []
+    for one in found["checks"]:
+        model = "nano" if one["weights"] == nano["digest"] else f"weights {one['weights'][:12]}"
+        way = "one engine" if one["agreed"] else "two passes"
+        lines.append(f"{model} in {one['dtype']}: {way} ({one['found']})")
+    return lines or ["none yet: it runs when --backend vllm is first used with a model, and takes minutes"]
 
 
 def _network_line(settings: dict[str, Any]) -> str:

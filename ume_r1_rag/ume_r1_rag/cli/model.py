@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import typer
 
 from ume_r1_rag.backends.choice import BackendName
+from ume_r1_rag.cli.notice import hear
 from ume_r1_rag.errors import ConfigError, MissingExtra
 from ume_r1_rag.types import Encoder, Mode, Think, mode_of
 
@@ -91,7 +92,7 @@ def load_encoder(
 ) -> UmeR1Encoder | SentenceTransformerEncoder:
     """Returns the encoder of a model; of one called ``st:…`` a ``SentenceTransformerEncoder``.
 
-    ``options`` are further ones of ``UmeR1Encoder``, without effect on another one.
+    ``options`` are further ones of ``UmeR1Encoder``; another one heeds ``media_limits`` alone.
 
     Raises:
         ConfigError: ``preset`` or ``think`` is given for a model that has none.
@@ -105,10 +106,17 @@ def load_encoder(
     # A wrong name should be known before torch is imported, which takes seconds.
     checkpoint = resolve_model(model, revision)
     quiet()
+    if run.backend == "vllm":
+        # Which way it takes and why, and why a first start takes minutes.
+        hear("ume_r1_rag.backends.vllm")
     if checkpoint.name.startswith(ST_PREFIX):
         _refuse_settings(checkpoint.name, preset, think, run.backend)
+        # Of what else UmeR1Encoder takes, this alone means something to another model.
         return SentenceTransformerEncoder(
-            checkpoint.name, revision=checkpoint.revision, batch_size=batch_size
+            checkpoint.name,
+            revision=checkpoint.revision,
+            batch_size=batch_size,
+            media_limits=options.get("media_limits"),
         )
     return UmeR1Encoder(
         checkpoint.name,
@@ -153,6 +161,8 @@ def mode_for(mode: Mode | None, encoder: Encoder) -> Mode:
 def quiet() -> None:
     """Switches off transformers' bar for loading weights and what vLLM says of itself, all but errors."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    # Stdout is for what was asked for, e.g. with --json.
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     with suppress(ImportError):
         from transformers.utils import logging
 

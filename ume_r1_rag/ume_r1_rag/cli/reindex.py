@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
+from ume_r1_rag.cli import reindex_report
 from ume_r1_rag.cli.options import (
     DEFAULT_COLLECTION,
     BackendOption,
@@ -25,12 +26,12 @@ from ume_r1_rag.cli.options import (
 )
 from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.errors import ConfigError
-from ume_r1_rag.types import Mode, spaces_of
+from ume_r1_rag.types import Encoder, Mode, spaces_of
 
 if TYPE_CHECKING:
     from ume_r1_rag.cli.model import Running
-    from ume_r1_rag.index import QdrantIndex
-    from ume_r1_rag.ingest import Agreement, Answers, ReindexReport
+    from ume_r1_rag.index import QdrantIndex, Storage
+    from ume_r1_rag.ingest import Answers, ReindexReport
     from ume_r1_rag.retriever import Question
 
 EXAMPLES = """\b
@@ -40,6 +41,7 @@ Examples:
   ume-r1 reindex --to new-nano --mode both         # have the new model reason about everything, too
   ume-r1 reindex --rollback
   ume-r1 reindex --drop-old
+  ume-r1 reindex --drop-build                      # give up a version that was begun
 """
 
 
@@ -71,6 +73,10 @@ def reindex(
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the version before.")] = False,
     drop_old: Annotated[
         bool, typer.Option("--drop-old", help="Delete the versions that are live no more.")
+    ] = False,
+    drop_build: Annotated[
+        bool,
+        typer.Option("--drop-build", help="Delete versions that were begun and never made live."),
     ] = False,
     think: ThinkOption = None,
     preset: PresetOption = "serving",
@@ -114,27 +120,29 @@ def reindex(
     """Build a collection anew with another model, compare the two, and swap.
 
     The documents are read again from their files; the live version answers meanwhile and is kept until
-    --drop-old. The same command goes on where it was broken off. Files that are gone or have changed are
-    named, the exit status is then 1, and nothing is swapped without --allow-missing.
+    --drop-old. The same command goes on where it was broken off; --drop-build gives up what it wrote. Files
+    that are gone or have changed are named, the exit status is then 1, and nothing is swapped without
+    --allow-missing.
     """
-    if sum((to is not None, rollback, drop_old)) != 1:
-        raise typer.BadParameter("give one of --to, --rollback and --drop-old")
+    if sum((to is not None, rollback, drop_old, drop_build)) != 1:
+        raise typer.BadParameter("give one of --to, --rollback, --drop-old and --drop-build")
+    from ume_r1_rag.cli.model import load_encoder, running
+    from ume_r1_rag.cli.search_input import questions as read
     from ume_r1_rag.cli.store import Address, open_index, storage_of
 
     address = Address(path, url, collection, grpc=grpc)
     if to is None:
         with open_index(address) as index:
-            _roll_back(index, yes) if rollback else _drop(index, yes)
+            _roll_back(index, yes) if rollback else _drop(index, yes, begun=drop_build)
         return
-    from ume_r1_rag.cli.index_report import failed_lines
-    from ume_r1_rag.cli.interrupt import Interrupt
-    from ume_r1_rag.cli.model import load_encoder, running
-    from ume_r1_rag.cli.search_input import questions as read
-    from ume_r1_rag.ingest import reindex as build
-    from ume_r1_rag.ingest import swap
-
     run = running(backend, engine)
-    kept, thinking = storage_of(storage), budget(think) or "full"
+    thinking = budget(think) or "full"
+    how: _How = {
+        "mode": mode,
+        "storage": storage_of(storage),
+        "store_reasoning": store_reasoning,
+        "batch_size": batch_size,
+    }
     questions = read(queries) if queries is not None else []
     with open_index(address) as index:
         # Before the build, so that what is amiss is known at once, and no two models are held at a time.
@@ -142,62 +150,63 @@ def reindex(
             _present_answers(index, questions, mode, model, tenant, run, batch_size) if questions else None
         )
         encoder = load_encoder(to, preset, thinking, batch_size=batch_size, run=run)
-        _refuse_the_same(index, encoder.fingerprint, anew=kept is not None or store_reasoning is not None)
-        try:
-            with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:
-                report = build(
-                    index,
-                    encoder,
-                    mode,
-                    storage=kept,
-                    store_reasoning=store_reasoning,
-                    batch_size=batch_size,
-                    stop=interrupt.asked,
-                    show_progress=sys.stderr.isatty(),
-                )
-        except KeyboardInterrupt:
-            typer.echo("interrupted: what was written stays; the same command goes on from there", err=True)
-            raise typer.Exit(130) from None
-        typer.echo(_report(report, index))
-        if not report.complete:
-            raise typer.Exit(130)
-        target = index.build_next(encoder.fingerprint, kept, store_reasoning)
-        _tell_lost_gen(index, target)
+        anew = how["storage"] is not None or store_reasoning is not None
+        _refuse_the_same(index, encoder.fingerprint, anew=anew)
+        report = _build(index, encoder, how)
+        target = index.build_next(encoder.fingerprint, how["storage"], store_reasoning)
+        if lost := reindex_report.lost_gen(index, target):
+            typer.echo(lost)
         if before is not None:
-            from ume_r1_rag.ingest import agreement, ask
-            from ume_r1_rag.retriever import Retriever
-
-            after = ask(Retriever(encoder, target.for_tenant(tenant)), questions, before.space, before.k)
-            typer.echo(_comparison(agreement(before, after, questions)))
+            _compare(encoder, target.for_tenant(tenant), questions, before)
         if _wanted(index, target, report, yes=yes, allow_missing=allow_missing):
-            replaced = clean(index.physical)
-            # What was indexed since the build, or while the user made up their mind, is taken over, too.
-            report = swap(
-                index,
-                encoder,
-                mode,
-                allow_missing=allow_missing,
-                storage=kept,
-                store_reasoning=store_reasoning,
-                batch_size=batch_size,
-            )
-            name, now = clean(encoder.fingerprint.get("model", "-")), clean(index.physical)
-            typer.echo(f"live       {clean(index.collection)} is {now} now, with model {name}")
-            typer.echo(f"           --rollback goes back to {replaced}, --drop-old deletes it")
-            for line in failed_lines(report.missing, report.failures, "and are missing"):
-                typer.echo(line)
+            report = _swap(index, encoder, how, allow_missing)
     if report.missing:
         raise typer.Exit(1)
 
 
-def _tell_lost_gen(index: QdrantIndex, target: QdrantIndex) -> None:
-    """Says what a search by gen would lose: a comparison by disc cannot show it."""
-    now, then = index.coverage()["gen"], target.coverage()["gen"]
-    if then < now:
-        typer.echo(
-            f"gen        {now:,} documents have a gen vector now, {then:,} in the new version: `--mode both` "
-            "makes them anew, and so does `ume-r1 enrich` after the swap"
-        )
+class _How(TypedDict):
+    """How a version is built, and what is indexed meanwhile taken over: by the same options."""
+
+    mode: Mode
+    storage: Storage | None
+    store_reasoning: bool | None
+    batch_size: int
+
+
+def _build(index: QdrantIndex, encoder: Encoder, how: _How) -> ReindexReport:
+    """Builds the next version, and says what that did; ends the command if it was broken off."""
+    from ume_r1_rag.cli.interrupt import Interrupt
+    from ume_r1_rag.ingest import reindex as build
+
+    try:
+        with Interrupt("stopping after this batch; Ctrl-C again stops at once") as interrupt:
+            report = build(index, encoder, **how, stop=interrupt.asked, show_progress=sys.stderr.isatty())
+    except KeyboardInterrupt:
+        typer.echo("interrupted: what was written stays; the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(reindex_report.built(report, index))
+    if not report.complete:
+        raise typer.Exit(130)
+    return report
+
+
+def _compare(encoder: Encoder, target: QdrantIndex, questions: Sequence[Question], before: Answers) -> None:
+    """Says how much the new version's answers are those of the live one."""
+    from ume_r1_rag.ingest import agreement, ask
+    from ume_r1_rag.retriever import Retriever
+
+    after = ask(Retriever(encoder, target), questions, before.space, before.k)
+    typer.echo(reindex_report.compared(agreement(before, after, questions)))
+
+
+def _swap(index: QdrantIndex, encoder: Encoder, how: _How, allow_missing: bool) -> ReindexReport:
+    """Makes the new version live, with what was indexed since the build, or while the user hesitated."""
+    from ume_r1_rag.ingest import swap
+
+    replaced = index.physical
+    report = swap(index, encoder, **how, allow_missing=allow_missing)
+    typer.echo(reindex_report.swapped(index, str(encoder.fingerprint.get("model", "-")), replaced, report))
+    return report
 
 
 def _present_answers(
@@ -256,47 +265,6 @@ def _refuse_the_same(index: QdrantIndex, fingerprint: Mapping[str, Any], *, anew
         )
 
 
-def _report(report: ReindexReport, index: QdrantIndex) -> str:
-    from ume_r1_rag.cli.index_report import failed_lines
-
-    already = f", {report.unchanged} were there" if report.unchanged else ""
-    state = f"{report.points} documents" if report.complete else f"{report.points} documents so far"
-    lines = [
-        f"built      {clean(report.physical)}: {state}",
-        f"written    {report.written} in {report.seconds:.1f} s{already}",
-    ]
-    if report.removed:
-        lines.append(f"removed    {report.removed} that {clean(index.physical)} no longer has")
-    tenants = [tenant for tenant in report.tenants if tenant is not None]
-    if tenants:
-        lines.append(f"tenants    {len(tenants)}")
-    if report.texts:
-        lines.append(
-            f"kept       reasoning and summary of {report.texts} documents, the earlier model's; its gen "
-            "vectors are not"
-        )
-    if report.flagged:
-        issues = ", ".join(f"{issue} {count}" for issue, count in sorted(report.flagged.items()))
-        lines.append(f"flagged    {sum(report.flagged.values())} generations: {issues}")
-    lines += failed_lines(report.missing, report.failures, "and would be missing")
-    if not report.complete:
-        lines.append("stopped    interrupted; the same command goes on from there")
-    return "\n".join(lines)
-
-
-def _comparison(found: Agreement) -> str:
-    left = f"; {found.left_out} left out, which one of the models cannot read" if found.left_out else ""
-    lines = [
-        f"compared   {found.questions} questions by {found.space}{left}",
-        f"  overlap@{found.k}  {found.overlap:.2f} of the first {found.k} hits are the same",
-        f"  agreement   {found.rbo:.2f} rank-biased overlap, 1 for equal rankings",
-        f"  first hit   the same for {found.same_first} of {found.questions}",
-    ]
-    if found.gold:
-        lines.append(f"  hit@1       {found.hit_before} of {found.gold} now, {found.hit_after} after")
-    return "\n".join(lines)
-
-
 def _wanted(
     index: QdrantIndex, target: QdrantIndex, report: ReindexReport, *, yes: bool, allow_missing: bool
 ) -> bool:
@@ -350,13 +318,16 @@ def _be(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _drop(index: QdrantIndex, yes: bool) -> None:
-    old = [one for one in index.versions() if one.retired and not one.live]
-    if not old:
-        typer.echo(f"nothing to drop: {clean(index.physical)} is the only version that was ever live")
+def _drop(index: QdrantIndex, yes: bool, *, begun: bool) -> None:
+    """Deletes versions, if that is wanted: those that were begun only, or those that are live no more."""
+    index.make_live(index)  # a swap that was killed may be half done: then one has no mark yet
+    dropped = [one for one in index.versions() if not one.live and one.retired != begun]
+    if not dropped:
+        why = "has no version that was begun only" if begun else "is the only version that was ever live"
+        typer.echo(f"nothing to drop: {clean(index.collection if begun else index.physical)} {why}")
         return
-    names = ", ".join(clean(one.physical) for one in old)
+    names = ", ".join(clean(one.physical) for one in dropped)
     if not yes:
         typer.confirm(f"delete {names}, for all tenants and for good?", abort=True)
-    index.drop_old()
+    names = ", ".join(map(clean, index.drop_unfinished() if begun else index.drop_old()))
     typer.echo(f"dropped    {names}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,8 +33,11 @@ from ume_r1_rag.cli.screen import clean, to_json
 from ume_r1_rag.errors import EncodeErrors, InputError
 from ume_r1_rag.retriever.fusion import Fusion
 from ume_r1_rag.retriever.options import GroupBy, SearchMode, SearchOptions
+from ume_r1_rag.types import Encoder, Think
 
 if TYPE_CHECKING:
+    from ume_r1_rag.cli.model import Running
+    from ume_r1_rag.index import QdrantIndex
     from ume_r1_rag.retriever import Question, Retriever, SearchResult
 
 EXAMPLES = """\b
@@ -154,9 +158,9 @@ def search(
     The scores: cosines for disc and gen, BM25 for text. A document without a gen vector is found too, by
     what it has.
     """
-    from ume_r1_rag.cli import search_input, search_report
-    from ume_r1_rag.cli.store import Address, open_index, why_empty
-    from ume_r1_rag.retriever import Retriever
+    from ume_r1_rag.cli import search_input
+    from ume_r1_rag.cli.model import running
+    from ume_r1_rag.cli.store import Address, open_index
 
     if queries is not None and (query or image or video is not None):
         raise typer.BadParameter("--queries holds the questions: leave QUERY, --image and --video out")
@@ -181,38 +185,92 @@ def search(
         if queries is not None
         else [search_input.question(query, image, video)]
     )
-    # Words are found without any model.
-    needs_model = mode != "text" and options.get("spaces") != ["text"]
     with open_index(Address(path, url, collection, tenant, grpc)) as index, ExitStack() as stack:
         check_filter(index, where)
-        encoder, name = None, str(index.fingerprint.get("model", "-"))
-        if needs_model:
-            from ume_r1_rag.cli.model import cached, encoder_for, running
+        encoder: Encoder | None = None
+        name = str(index.fingerprint.get("model", "-"))
+        # Words are found without any model.
+        if mode != "text" and options.get("spaces") != ["text"]:
+            run = running(backend, engine, base_url)
+            encoder, name = _encoder(stack, index, model, thinking, run, cache)
+        found = _search(_retriever(encoder, index, lazy_gen, options), asked, k, mode, options)
+        shown = _Shown(asked, found, name, *_about(index, name))
+    shown.tell(html, as_json=as_json, listed=queries is not None, explain=explain)
 
-            how = running(backend, engine, base_url)
-            loaded = encoder_for(index.fingerprint, model, thinking, run=how)
-            encoder, name = stack.enter_context(cached(loaded, cache, tenant)), loaded.model
-        retriever = Retriever(encoder, index)
-        if lazy_gen and encoder is not None:
-            from ume_r1_rag.ingest import Enricher
 
-            retriever.enricher = Enricher(encoder, index)
-            options["lazy_gen"] = lazy_gen
-        found = _search(retriever, asked, k, mode, options)
-        points = index.count()
-        whose = f" of tenant {tenant}" if tenant is not None else ""
-        about = f"{name}, {points} documents{whose} in {collection}"
-        empty = "" if points else why_empty(index)
-    if html is not None:
-        search_report.write_page(html, asked, found, about)
-    if as_json:
-        answers = [search_report.as_dict(*pair, name) for pair in zip(asked, found, strict=True)]
-        typer.echo(to_json(answers if queries is not None else answers[0]))
-        return
-    reports = [search_report.report(*pair, about, explain, empty) for pair in zip(asked, found, strict=True)]
-    typer.echo("\n\n\n".join(reports))
-    if html is not None:
-        typer.echo(f"\nwrote {clean(html)}")
+def _encoder(
+    stack: ExitStack,
+    index: QdrantIndex,
+    model: str | None,
+    think: Think | None,
+    run: Running,
+    cache: Path | None,
+) -> tuple[Encoder, str]:
+    """Returns what encodes the questions, and its name; its cache is closed with the stack."""
+    from ume_r1_rag.cli.model import cached, encoder_for
+
+    loaded = encoder_for(index.fingerprint, model, think, run=run)
+    return stack.enter_context(cached(loaded, cache, index.tenant)), loaded.model
+
+
+def _retriever(
+    encoder: Encoder | None, index: QdrantIndex, lazy_gen: int, options: SearchOptions
+) -> Retriever:
+    """Returns what searches; with ``lazy_gen`` it has the first hits reasoned about."""
+    from ume_r1_rag.retriever import Retriever
+
+    retriever = Retriever(encoder, index)
+    if lazy_gen and encoder is not None:
+        from ume_r1_rag.ingest import Enricher
+
+        retriever.enricher = Enricher(encoder, index)
+        options["lazy_gen"] = lazy_gen
+    return retriever
+
+
+def _about(index: QdrantIndex, name: str) -> tuple[str, str]:
+    """Returns what was searched, in words, and why nothing can be found there, if so."""
+    from ume_r1_rag.cli.store import why_empty
+
+    points = index.count()
+    whose = f" of tenant {index.tenant}" if index.tenant is not None else ""
+    about = f"{name}, {points} documents{whose} in {index.collection}"
+    return about, "" if points else why_empty(index)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """Questions and answers, and what is said with them.
+
+    Attributes:
+        asked: the questions.
+        found: an answer each.
+        name: the model's.
+        about: what was searched.
+        empty: why there is nothing to be found, or nothing.
+    """
+
+    asked: Sequence[Question]
+    found: Sequence[SearchResult]
+    name: str
+    about: str
+    empty: str
+
+    def tell(self, html: Path | None, *, as_json: bool, listed: bool, explain: bool) -> None:
+        """Prints them, and writes the page if one is wanted."""
+        from ume_r1_rag.cli import search_report
+
+        pairs = list(zip(self.asked, self.found, strict=True))
+        if html is not None:
+            search_report.write_page(html, self.asked, self.found, self.about)
+        if as_json:
+            answers = [search_report.as_dict(*pair, self.name) for pair in pairs]
+            typer.echo(to_json(answers if listed else answers[0]))
+            return
+        reports = [search_report.report(*pair, self.about, explain, self.empty) for pair in pairs]
+        typer.echo("\n\n\n".join(reports))
+        if html is not None:
+            typer.echo(f"\nwrote {clean(html)}")
 
 
 def _search(

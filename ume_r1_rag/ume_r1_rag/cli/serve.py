@@ -9,7 +9,7 @@ import sys
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,13 @@ from ume_r1_rag.cli.options import (
 )
 from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.types import Think
+
+if TYPE_CHECKING:
+    from ume_r1_rag.cli.model import LoadedEncoder, Running
+    from ume_r1_rag.cli.store import Address
+    from ume_r1_rag.retriever import Retriever
+    from ume_r1_rag.server import ServerLimits
 
 EXAMPLES = """\b
 Examples:
@@ -109,39 +116,19 @@ def serve(
         )
     if index is not None and url is not None:
         raise typer.BadParameter("--index and --url are each a place: give one of them")
-    from ume_r1_rag.cli.model import encoder_for, load_encoder, needs, running
-    from ume_r1_rag.cli.store import Address, open_index
+    from ume_r1_rag.cli.model import needs, running
+    from ume_r1_rag.cli.store import Address
 
     thinking, how = budget(think), running(backend, engine)
     with needs("serve"), ExitStack() as stack, _bound(host, port) as listener:
-        import uvicorn
+        from ume_r1_rag.server import create_app
 
-        from ume_r1_rag.retriever import Retriever
-        from ume_r1_rag.server import ServerLimits, create_app
-
-        body = max_body_mb << 20
-        limits = ServerLimits(
-            body_bytes=body, bodies_bytes=max(ServerLimits().bodies_bytes, 2 * body), queue=queue
+        limits = _limits(queue, max_body_mb)
+        address = Address(index, url, collection, tenant)
+        searched = index is not None or url is not None or search
+        encoder, retriever = _opened(
+            stack, address if searched else None, model, thinking, preset, batch_size, how, limits
         )
-        limits = replace(limits, media=replace(limits.media, max_data_url_bytes=body))
-        retriever: Any = None
-        if index is not None or url is not None or search:
-            found = stack.enter_context(open_index(Address(index, url, collection, tenant)))
-            encoder = encoder_for(
-                found.fingerprint, model, thinking, preset, batch_size, how, media_limits=limits.media
-            )
-            retriever = Retriever(encoder, found)
-        else:
-            encoder = load_encoder(
-                model,
-                preset or "serving",
-                thinking or "full",
-                None,
-                batch_size,
-                how,
-                media_limits=limits.media,
-            )
-        stack.callback(encoder.close)
         app = create_app(
             encoder,
             retriever,
@@ -150,29 +137,79 @@ def serve(
             limits=limits,
             local_only=local and not api_key and not insecure,
         )
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                # Connections, idle ones too: far more than can be worked on, and not without end.
-                limit_concurrency=4 * queue + 64,
-                timeout_graceful_shutdown=grace_s,
-                server_header=False,
-            )
-        )
-        served = clean(app.state.name)
-        at = f"[{host}]" if ":" in host else host
-        what = f"{served} with {', '.join(encoder.spaces)}"
-        if retriever is not None:
-            searched = retriever.index
-            what += f" and {searched.count()} documents of {clean(searched.collection)}"
-            what += f" ({clean(searched.tenant)}'s)" if searched.tenant else ""
         # Who reads that it serves may ask at once; uvicorn takes some moments more to do so itself.
         listener.listen(2048)
+        at = f"[{host}]" if ":" in host else host
+        what = _what(clean(app.state.name), encoder, retriever)
         typer.echo(f"serving {what} at http://{at}:{listener.getsockname()[1]}", err=True)
-        # uvicorn lets answers finish and then raises the signal again; the index is to be closed after that.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        with suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
+        _run(app, listener, limits, grace_s)
+
+
+def _limits(queue: int, max_body_mb: int) -> ServerLimits:
+    from ume_r1_rag.server import ServerLimits
+
+    body = max_body_mb << 20
+    bodies = max(ServerLimits().bodies_bytes, 2 * body)
+    limits = ServerLimits(body_bytes=body, bodies_bytes=bodies, queue=queue)
+    return replace(limits, media=replace(limits.media, max_data_url_bytes=body))
+
+
+def _opened(
+    stack: ExitStack,
+    address: Address | None,
+    model: str | None,
+    think: Think | None,
+    preset: str | None,
+    batch_size: int,
+    how: Running,
+    limits: ServerLimits,
+) -> tuple[LoadedEncoder, Retriever | None]:
+    """Returns the encoder, and what searches if there is an index; they are closed with the stack."""
+    from ume_r1_rag.cli.model import encoder_for, load_encoder
+    from ume_r1_rag.cli.store import open_index
+    from ume_r1_rag.retriever import Retriever
+
+    if address is None:
+        protocol, budget_of_gen = preset or "serving", think or "full"
+        encoder: LoadedEncoder = load_encoder(
+            model, protocol, budget_of_gen, None, batch_size, how, media_limits=limits.media
+        )
+        stack.callback(encoder.close)
+        return encoder, None
+    found = stack.enter_context(open_index(address))
+    encoder = encoder_for(found.fingerprint, model, think, preset, batch_size, how, media_limits=limits.media)
+    stack.callback(encoder.close)
+    return encoder, Retriever(encoder, found)
+
+
+def _what(name: str, encoder: LoadedEncoder, retriever: Retriever | None) -> str:
+    """Returns what is served, in words."""
+    what = f"{name} with {', '.join(encoder.spaces)}"
+    if retriever is None:
+        return what
+    searched = retriever.index
+    whose = f" ({clean(searched.tenant)}'s)" if searched.tenant else ""
+    return f"{what} and {searched.count()} documents of {clean(searched.collection)}{whose}"
+
+
+def _run(app: Any, listener: socket.socket, limits: ServerLimits, grace_s: int) -> None:
+    """Serves until a signal says that it is enough, and what is under way is answered."""
+    import uvicorn
+
+    from ume_r1_rag.server import bounded_protocol
+
+    config = uvicorn.Config(
+        app,
+        http=bounded_protocol(limits.header_s),
+        # Connections, idle ones too: far more than can be worked on, and not without end.
+        limit_concurrency=4 * limits.queue + 64,
+        timeout_graceful_shutdown=grace_s,
+        server_header=False,
+    )
+    # uvicorn lets answers finish and then raises the signal again; the index is to be closed after that.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +15,10 @@ from ume_r1_rag.checkpoints import NANO, ST_PREFIX, resolve_model, weights_diges
 from ume_r1_rag.encoder.canaries import canaries
 from ume_r1_rag.encoder.fingerprint import digest, make_fingerprint
 from ume_r1_rag.encoder.instruction import instructed
+from ume_r1_rag.encoder.loading import Loading
 from ume_r1_rag.encoder.plan import Plan
-from ume_r1_rag.errors import (
-    CheckpointError,
-    ConfigError,
-    UmeR1Error,
-)
+from ume_r1_rag.encoder.samples import sampled
+from ume_r1_rag.errors import CheckpointError, ConfigError, UmeR1Error
 from ume_r1_rag.inputs import to_inputs
 from ume_r1_rag.template import INSTRUCTIONS, Preset, get_preset, instruct
 from ume_r1_rag.types import (
@@ -46,9 +42,6 @@ if TYPE_CHECKING:
     from ume_r1_rag.backends.vllm.options import VllmOptions
     from ume_r1_rag.media.fetch import Fetcher
     from ume_r1_rag.media.limits import MediaLimits
-
-_LOADS = 32
-"""Inputs whose visuals are fetched and decoded at a time: what callers may fill the memory with together."""
 
 
 class UmeR1Encoder:
@@ -148,7 +141,7 @@ class UmeR1Encoder:
             raise CheckpointError(f"{checkpoint.name} is not UME-R1: use SentenceTransformerEncoder")
         self.model, self.revision, self.model_path = checkpoint.name, checkpoint.revision, checkpoint.path
         self._fetcher, self._media_limits = fetcher, media_limits
-        self._loading = threading.BoundedSemaphore(_LOADS)
+        self._loading = Loading()
         self.backend: Backend = open_backend(
             backend, self.model_path, chosen, device, dtype, batch_size=batch_size, vllm=vllm
         )
@@ -360,30 +353,16 @@ class UmeR1Encoder:
         spaces_of(mode)  # refuses what is no mode
         budget = self.think if think is None else check_think(think)
         check_on_error(on_error)
-        if num_samples < 0 or (num_samples and mode == "disc"):
-            raise ConfigError(
-                f'num_samples={num_samples} with mode={mode!r}: samples need mode "gen" or "both"'
-            )
-        if num_samples and budget == "none":
-            raise ConfigError(
-                f'num_samples={num_samples} with think="none": nothing is decoded, so all are equal'
-            )
-        if num_samples and temperature <= 0:
-            raise ConfigError(f"temperature={temperature} must be positive to sample")
         greedy = Sampling(self.preset.max_new_tokens, repetition=self.preset.repetition)
-        samples = tuple(
-            replace(greedy, temperature=temperature, seed=_sample_seed(seed, number))
-            for number in range(num_samples)
-        )
+        samples = sampled(greedy, num_samples, temperature, seed, mode=mode, think=budget)
         items, single = to_inputs(inputs, on_error="return")
         plans = []
         for position, item in enumerate(items):
             if isinstance(item, UmeR1Error):
                 plans.append(Plan(position, error=item))
                 continue
-            plans.append(
-                Plan.make(position, self.prompt_ids(item), _Loader(self, item), mode, budget, greedy, samples)
-            )
+            load = self._loading.of(item, self.load_media)
+            plans.append(Plan.make(position, self.prompt_ids(item), load, mode, budget, greedy, samples))
         return plans, single
 
     def _first_round(self, plans: Sequence[Plan]) -> list[Request]:
@@ -406,24 +385,6 @@ class UmeR1Encoder:
             except UmeR1Error as error:
                 results.append(error)
         return answer(results, single=single, on_error=on_error)
-
-
-class _Loader:
-    """Loads one input's visuals when its batch comes up."""
-
-    def __init__(self, encoder: UmeR1Encoder, item: MultimodalInput) -> None:
-        self._encoder, self._item = encoder, item
-
-    def __call__(self) -> Media:
-        if not self._item.images and self._item.video is None:
-            return self._encoder.load_media(self._item)
-        with self._encoder._loading:  # noqa: SLF001 -- of this module
-            return self._encoder.load_media(self._item)
-
-
-def _sample_seed(seed: int, number: int) -> int:
-    """Returns the seed of one sample; those of seed 1 must not be those of seed 0 moved by one."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:7])
 
 
 def _progress(total: int, show: bool | None) -> Any:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import random
 import threading
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-import httpx
-
-from ume_r1_rag.describe import describe_url, shorten
 from ume_r1_rag.encoder.canaries import canaries
-from ume_r1_rag.encoder.wire import disc_vectors, to_embedding, to_messages
+from ume_r1_rag.encoder.connection import Connection, answer_of
+from ume_r1_rag.encoder.wire import to_embedding, to_messages
 from ume_r1_rag.errors import (
     BackendError,
     ConfigError,
-    DeadlineMissed,
-    FetchError,
     InputError,
     ServerUnavailable,
     UmeR1Error,
@@ -45,22 +38,18 @@ from ume_r1_rag.types import (
 if TYPE_CHECKING:
     from types import TracebackType
 
+    import httpx
     import numpy as np
     import numpy.typing as npt
 
 T = TypeVar("T")
 Role = Literal["query", "document"]
 
-_ERRORS: Mapping[str, type[UmeR1Error]] = {
-    error.__name__: error for error in (InputError, FetchError, ConfigError, BackendError)
-}
-_BUSY = (429, 503)
 _CARD = (
     *("id", "dimension", "fingerprint", "spaces", "kinds"),
     *("max_image_pixels", "max_video_frames", "max_body_bytes"),
 )
 """What a server must tell of its model."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,25 +107,9 @@ class RemoteEncoder:
             ServerUnavailable: the server cannot be reached.
             BackendError: it is no ``ume-r1 serve``.
         """
-        if not base_url.startswith(("http://", "https://")):
-            raise ConfigError(f"base_url={base_url!r} is no address: use http://HOST:PORT or https://…")
-        if timeout_s <= 0 or max_retries < 0 or concurrency < 1:
-            raise ConfigError(
-                f"timeout_s={timeout_s}, max_retries={max_retries}, concurrency={concurrency}: the first and "
-                "the last must be positive, retries not negative"
-            )
-        self.base_url = base_url.rstrip("/").removesuffix("/v1")
+        self._server = Connection(base_url, api_key, timeout_s, max_retries, concurrency, transport)
+        self.base_url = self._server.base_url
         self._think = None if think is None else check_think(think)
-        self._timeout_s, self._retries = timeout_s, max_retries
-        key = api_key or os.environ.get("UME_R1_API_KEY")
-        self._client = httpx.AsyncClient(
-            base_url=self.base_url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            # Waiting for a connection is waiting for one's turn, which has no limit.
-            timeout=httpx.Timeout(timeout_s, connect=min(10.0, timeout_s), pool=None),
-            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
-            transport=transport,
-        )
         self._turns = asyncio.Semaphore(concurrency)
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=_turn, args=(self._loop,), name="ume-r1-remote", daemon=True).start()
@@ -145,10 +118,11 @@ class RemoteEncoder:
         except BaseException:
             self.close()
             raise
+        self._server.dimension = self.dimension
         self.model: str = self._card["id"]
         if model not in (None, self.model):
             self.close()
-            raise ConfigError(f"{self._where} serves {self.model!r} and not {model!r}")
+            raise ConfigError(f"{self._server.where} serves {self.model!r} and not {model!r}")
 
     @property
     def dimension(self) -> int:
@@ -229,8 +203,8 @@ class RemoteEncoder:
 
     def close(self) -> None:
         """Closes the connections; encoding after that is refused. The server is left as it is."""
-        if not self._client.is_closed:
-            self._sync(self._client.aclose())
+        if not self._server.closed:
+            self._sync(self._server.close())
             self._loop.call_soon_threadsafe(self._loop.stop)
 
     def __enter__(self) -> Self:
@@ -243,12 +217,8 @@ class RemoteEncoder:
         """Closes the connections."""
         self.close()
 
-    @property
-    def _where(self) -> str:
-        return describe_url(self.base_url)
-
     def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        if self._client.is_closed:
+        if self._server.closed:
             work.close()
             raise BackendError("this encoder was closed: make a new one")
         return asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -263,12 +233,12 @@ class RemoteEncoder:
 
     async def _ask(self) -> dict[str, Any]:
         """Returns the card of the model that is served."""
-        found = await self._send("GET", "/v1/models")
+        found = await self._server.send("GET", "/v1/models")
         try:
             card = found.json()["data"][0]
             return {name: card[name] for name in _CARD}
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise BackendError(f"{self._where} is no `ume-r1 serve`: check the address") from error
+            raise BackendError(f"{self._server.where} is no `ume-r1 serve`: check the address") from error
 
     async def _encode(
         self,
@@ -311,14 +281,14 @@ class RemoteEncoder:
         async with self._turns:
             try:
                 body = await asyncio.to_thread(self._body, item, call)
-                found = await self._send("POST", "/v1/embeddings", body)
-                return to_embedding(_json(found)["data"][0], call.mode, self.dimension)
+                found = await self._server.send("POST", "/v1/embeddings", body)
+                return to_embedding(answer_of(found)["data"][0], call.mode, self.dimension)
             except (ServerUnavailable, ConfigError):
                 raise
             except UmeR1Error as error:
                 return error
             except (KeyError, IndexError, TypeError):
-                return BackendError(f"{self._where} answered without a vector: is it `ume-r1 serve`?")
+                return BackendError(f"{self._server.where} answered without a vector: is it `ume-r1 serve`?")
 
     def _body(self, item: MultimodalInput, call: _Call) -> bytes:
         fields = {name: value for name, value in call.fields.items() if value is not None}
@@ -334,76 +304,13 @@ class RemoteEncoder:
         # The server hangs up on a larger one, which looks like a broken connection from here.
         if len(body) > self._card["max_body_bytes"]:
             raise InputError(
-                f"an input of {len(body)} bytes on the way, where {self._where} takes "
+                f"an input of {len(body)} bytes on the way, where {self._server.where} takes "
                 f"{self._card['max_body_bytes']}: scale its pictures down, or raise --max-body-mb there"
             )
         return body
-
-    async def _send(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
-        """Returns an answer that is none of an error; busy servers are asked again.
-
-        Raises:
-            ServerUnavailable: there was none.
-            UmeR1Error: what the server says is wrong.
-        """
-        pause, why = _FIRST_PAUSE_S, ""
-        for attempt in range(self._retries + 1):
-            asked_s: float | None = None
-            try:
-                response = await self._client.request(
-                    method, path, content=body, headers={"Content-Type": "application/json"}
-                )
-            except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
-                raise ServerUnavailable(
-                    f"{self._where} took longer than {self._timeout_s:g} s: raise timeout_s=, or ask for less"
-                ) from error
-            except httpx.TransportError as error:
-                why = f"cannot be reached ({type(error).__name__}: {shorten(str(error), 80)})"
-            else:
-                if response.status_code not in _BUSY:
-                    return self._checked(response)
-                why, asked_s = f"is busy ({response.status_code})", _retry_after(response)
-            if attempt < self._retries:
-                # Apart from each other, so that those who were refused together do not come together again.
-                await asyncio.sleep(max(asked_s or 0.0, pause * random.uniform(0.5, 1.0)))
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
-        raise ServerUnavailable(
-            f"{self._where} {why}, {self._retries + 1} times: is it running, and not overloaded?"
-        )
-
-    def _checked(self, response: httpx.Response) -> httpx.Response:
-        if response.is_success:
-            return response
-        if response.status_code == 401:
-            raise ConfigError(f"{self._where} refuses the API key: set UME_R1_API_KEY or pass api_key=")
-        error = _json(response).get("error")
-        error = error if isinstance(error, dict) else {}
-        message = shorten(str(error.get("message") or response.reason_phrase), 400)
-        code = str(error.get("code"))
-        if code == DeadlineMissed.__name__:
-            raise DeadlineMissed(message, disc_vectors(error, self.dimension))
-        if code in _ERRORS:
-            raise _ERRORS[code](message)
-        if response.status_code == 413:
-            raise InputError(f"{self._where}: {message}")
-        raise BackendError(f"{self._where} answered {response.status_code}: {message}")
 
 
 def _turn(loop: asyncio.AbstractEventLoop) -> None:
     """Turns a loop, which all connections belong to, whichever thread or loop a caller is in."""
     loop.run_forever()
     loop.close()
-
-
-def _json(response: httpx.Response) -> dict[str, Any]:
-    with suppress(ValueError):
-        found = response.json()
-        if isinstance(found, dict):
-            return found
-    return {}
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Returns the seconds that a server asks to wait, bounded; a date, as of a proxy, counts as none."""
-    text = response.headers.get("Retry-After", "")
-    return min(float(text), 120.0) if text.isascii() and text.isdigit() else None

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ume_r1_rag.media.fetch import Fetcher
+    from ume_r1_rag.media.limits import MediaLimits
 
 Role = Literal["query", "document"]
 Sample: TypeAlias = "str | dict[str, Any]"
@@ -80,6 +81,7 @@ class SentenceTransformerEncoder:
         max_image_pixels: int | None = None,
         max_video_frames: int = 8,
         fetcher: Fetcher | None = None,
+        media_limits: MediaLimits | None = None,
     ) -> None:
         """Loads a model. Nothing is unpickled, and no code of the model's own is run.
 
@@ -93,6 +95,7 @@ class SentenceTransformerEncoder:
                 gets them; by default as in the ``serving`` preset.
             max_video_frames: frames sampled from a video.
             fetcher: how remote URLs are had; default refuses them.
+            media_limits: which pictures and videos are refused; default only what could fill the memory.
 
         Raises:
             CheckpointError: the model is absent, incomplete, pickled or unusable.
@@ -111,7 +114,7 @@ class SentenceTransformerEncoder:
         checkpoint = resolve_model(asked if asked.startswith(ST_PREFIX) else f"{ST_PREFIX}{asked}", revision)
         self.model, self.revision, self.model_path = checkpoint.name, checkpoint.revision, checkpoint.path
         self._max_image_pixels, self._max_video_frames = pixels, max_video_frames
-        self._batch_size, self._fetcher = batch_size, fetcher
+        self._batch_size, self._fetcher, self._media_limits = batch_size, fetcher, media_limits
         self._weights = weights_digest(self.model_path, SENTENCE_TRANSFORMERS)
         self._lock = threading.Lock()
         self._model: Any = _load(self.model_path, device)
@@ -292,8 +295,9 @@ class SentenceTransformerEncoder:
         Raises:
             InputError: the model does not read it, or its file cannot be used.
         """
-        from ume_r1_rag.media import load_image, load_video
+        from ume_r1_rag.media import LIMITS, load_image, load_video
 
+        limits, fetcher = self._media_limits or LIMITS, self._fetcher
         text = _text(item)
         parts: dict[str, Any] = {"text": text} if text else {}
         lacking = [
@@ -307,10 +311,10 @@ class SentenceTransformerEncoder:
                 f"{' and no '.join(lacking)}: use a model that does, or leave such inputs out"
             )
         if item.images:
-            images = [self._fitted(load_image(one, fetcher=self._fetcher)) for one in item.images]
+            images = [self._fitted(load_image(one, limits, fetcher=fetcher)) for one in item.images]
             parts["image"] = images[0] if len(images) == 1 else images
         if item.video is not None:
-            frames = load_video(item.video, self._max_video_frames, fetcher=self._fetcher)
+            frames = load_video(item.video, self._max_video_frames, limits=limits, fetcher=fetcher)
             parts["video"] = [self._fitted(frame) for frame in frames]
         kinds = tuple(parts)
         if len(kinds) > 1 and not self._loaded().supports(kinds):

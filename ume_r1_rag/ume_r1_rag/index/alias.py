@@ -176,8 +176,14 @@ def tenants(client: QdrantClient, physical: str) -> set[str]:
     return {str(hit.value) for hit in hits}
 
 
-def make_live(client: QdrantClient, collection: str, physical: str) -> None:
+def make_live(client: QdrantClient, collection: str, physical: str, allow_missing: bool = False) -> None:
     """Makes another version live and notes which one it replaces.
+
+    Args:
+        client: where they are.
+        collection: their common name.
+        physical: the version.
+        allow_missing: whether a tenant may be left without points.
 
     Raises:
         ConfigError: a tenant has points in the present version and none in the other one, or has left the
@@ -188,7 +194,7 @@ def make_live(client: QdrantClient, collection: str, physical: str) -> None:
         retire_replaced(client, live)
         return
     if live is not None:
-        _check_tenants(client, live, physical)
+        _check_tenants(client, live, physical, allow_missing)
     client.update_collection(physical, metadata={REPLACES: live, RETIRED: False})
     point_to(client, collection, physical)
     if live is not None:
@@ -209,9 +215,10 @@ def retire_replaced(client: QdrantClient, live: str) -> None:
         client.update_collection(earlier, metadata={RETIRED: True})
 
 
-def _check_tenants(client: QdrantClient, live: str, physical: str) -> None:
+def _check_tenants(client: QdrantClient, live: str, physical: str, allow_missing: bool) -> None:
     before, after = tenants(client, live), tenants(client, physical)
-    for has, lacks, tells in ((live, physical, before - after), (physical, live, after - before)):
+    lost = set[str]() if allow_missing else before - after
+    for has, lacks, tells in ((live, physical, lost), (physical, live, after - before)):
         if tells:
             some = ", ".join(repr(name) for name in sorted(tells)[:5])
             raise ConfigError(
@@ -258,12 +265,28 @@ def drop_old(client: QdrantClient, collection: str) -> list[str]:
     names = [version_name(collection, number) for number in numbers(client, collection)]
     # A crash within `make_live` may have left the version that was replaced without its mark.
     old = [n for n in names if n != live and (n == replaced or _metadata(client, n).get(RETIRED))]
-    if old:
-        # A number is used once: whoever still has a dropped version open must not find another in its place.
-        client.update_collection(live, metadata={LAST: numbers(client, collection)[-1]})
-    for physical in old:
-        client.delete_collection(physical)
+    _drop(client, collection, live, old)
     return old
+
+
+def drop_unfinished(client: QdrantClient, collection: str) -> list[str]:
+    """Deletes the versions that were begun and never made live; returns their names."""
+    live = resolve(client, collection)
+    if live is None:
+        return []
+    replaced = _metadata(client, live).get(REPLACES)
+    names = [version_name(collection, number) for number in numbers(client, collection)]
+    begun = [n for n in names if n not in (live, replaced) and not _metadata(client, n).get(RETIRED)]
+    _drop(client, collection, live, begun)
+    return begun
+
+
+def _drop(client: QdrantClient, collection: str, live: str, dropped: list[str]) -> None:
+    if dropped:
+        # A number is used once: whoever still has a dropped version open must not find another in its place.
+        client.update_collection(live, metadata={LAST: next_number(client, collection) - 1})
+    for physical in dropped:
+        client.delete_collection(physical)
 
 
 def check_current(client: QdrantClient, physical: str) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ume_r1_rag.errors import ConfigError, IndexAbsent
+from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.index import alias, schema
 from ume_r1_rag.index.alias import Version
 from ume_r1_rag.index.async_client import ThreadedClient
 from ume_r1_rag.index.connection import connect
 from ume_r1_rag.index.info import IndexInfo
+from ume_r1_rag.index.opening import find, make_first
 from ume_r1_rag.index.scope import Scope
 from ume_r1_rag.index.server import check_server
 from ume_r1_rag.index.side import SideCollection
@@ -23,8 +24,6 @@ from ume_r1_rag.index.writing import DEFERRED, Writing
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, QdrantClient
-
-    from ume_r1_rag.index.connection import Connection
 
 
 class QdrantIndex(Writing):
@@ -101,9 +100,9 @@ class QdrantIndex(Writing):
                 dimension = fingerprint.get("dimension")
             check_server(connection, checked)
             with connection.use():
-                physical = _find(connection, collection, version)
+                physical = find(connection, collection, version)
                 if physical is None:
-                    physical = _first(
+                    physical = make_first(
                         connection, collection, dimension, fingerprint, storage, store_reasoning
                     )
                 super().__init__(connection, physical, checked)
@@ -241,7 +240,7 @@ class QdrantIndex(Writing):
                 version=number,
             )
 
-    def make_live(self, to: QdrantIndex) -> None:
+    def make_live(self, to: QdrantIndex, *, allow_missing: bool = False) -> None:
         """Makes another version live; the collection's name leads to it from then on, and so does this index.
 
         This moves the name and no document: what was written to this version since the other one was filled
@@ -252,6 +251,7 @@ class QdrantIndex(Writing):
 
         Args:
             to: see :meth:`build_next`.
+            allow_missing: whether a tenant may have documents in this version and none in the other one.
 
         Raises:
             ConfigError: this index is a tenant's, who cannot decide for others; it is a version of another
@@ -261,7 +261,7 @@ class QdrantIndex(Writing):
         if to.collection != self.collection:
             raise ConfigError(f"{to.physical!r} is no version of {self.collection!r}")
         with self._connection.use():
-            alias.make_live(self._client, self.collection, to.physical)
+            alias.make_live(self._client, self.collection, to.physical, allow_missing)
             self._open(to.physical)
 
     def earlier(self) -> QdrantIndex:
@@ -302,6 +302,16 @@ class QdrantIndex(Writing):
         self._check_whole("drop_old")
         with self._connection.use():
             return alias.drop_old(self._client, self.collection)
+
+    def drop_unfinished(self) -> list[str]:
+        """Deletes the versions that were begun and never made live, with all in them; returns their names.
+
+        Raises:
+            ConfigError: this index is a tenant's.
+        """
+        self._check_whole("drop_unfinished")
+        with self._connection.use():
+            return alias.drop_unfinished(self._client, self.collection)
 
     def side_collection(self, suffix: str) -> SideCollection:
         """Returns a companion for small records without vectors, of the same tenant, e.g. ``"failures"``.
@@ -368,41 +378,3 @@ class QdrantIndex(Writing):
         if self._connection.embedded or not self._connection.owned:
             return ThreadedClient(self._connection.expose(), self._connection.use)
         return AsyncQdrantClient(**self._client.init_options)
-
-
-def _find(connection: Connection, collection: str, version: int | None) -> str | None:
-    """Returns the physical collection to be opened, or None if there is none of that name yet."""
-    if version is None:
-        return alias.resolve(connection.client, collection)
-    known = alias.numbers(connection.client, collection)
-    if version not in known:
-        raise ConfigError(
-            f"collection {collection!r} has no version {version!r}: there are {known or 'none'}; leave "
-            "version= out for the live one"
-        )
-    return alias.version_name(collection, version)
-
-
-def _first(
-    connection: Connection,
-    collection: str,
-    dimension: int | None,
-    fingerprint: Mapping[str, Any] | None,
-    storage: Storage | None,
-    store_reasoning: bool | None,
-) -> str:
-    """Returns the first version of a collection, made and named now."""
-    if fingerprint is None or dimension is None:
-        raise IndexAbsent(
-            f"there is no collection {collection!r} in {connection.location!r}: index something first, e.g. "
-            "with `ume-r1 index`, or give dimension= and fingerprint="
-        )
-    # A crash between making a collection and naming it leaves one; it is as good as new.
-    left = alias.numbers(connection.client, collection)
-    physical = alias.version_name(collection, left[0] if left else 1)
-    if not left:
-        layout = schema.Layout(dimension, fingerprint, storage or Storage(), store_reasoning is not False)
-        schema.create(connection, physical, layout)
-    schema.index_payload(connection, physical)
-    alias.point_to(connection.client, collection, physical)
-    return physical

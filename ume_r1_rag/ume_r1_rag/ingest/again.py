@@ -1,6 +1,8 @@
 """Again: stored points whose files are read, encoded and written once more: what enrich and reindex share.
 
-Two threads besides the caller's, as in ``pipeline``: one reads, one writes.
+Two threads besides the caller's, as in ``pipeline``: one reads, one writes. What the two have in common is in
+``stages``, ``windows`` and ``patience``; they differ in what a window is, of files or of points, and in what
+becomes of one that fails.
 """
 
 from __future__ import annotations
@@ -180,21 +182,17 @@ class Again:
         """Encodes a window in place; returns the error of an encoder that fails at everything."""
         if not window.read:
             return None
-        broken: UmeR1Error | None = None
         began = time.perf_counter()
         inputs = [document.input for _, document in window.read]
         results = self._encoder.encode_document(inputs, mode=self._mode, on_error="return")
         self.sums.encode_s += time.perf_counter() - began
-        for (hit, document), result in zip(window.read, results, strict=True):
-            ended = self._patience.ends(result)
-            if isinstance(result, Embedding):
-                # Pictures would wait in the writer's queue; it needs the words alone.
-                window.triples.append((hit, without_pictures(document), result))
-            else:
-                window.fail(hit, result)
-                broken = result if ended else broken
+        outcomes = self._patience.take(window.read, results)
+        # Pictures would wait in the writer's queue; it needs the words alone.
+        window.triples += [(hit, without_pictures(document), made) for (hit, document), made in outcomes.made]
+        for (hit, _), error in outcomes.failed:
+            window.fail(hit, error)
         window.read = []
-        return broken
+        return outcomes.broken
 
     def _written(self, window: _Window) -> _Window:
         if not window.triples:

@@ -246,17 +246,10 @@ class _Run:
 
     def _take(self, answered: _Answered) -> tuple[_Encoded, UmeR1Error | None]:
         """Returns a window's embeddings, and the error of an encoder that fails at everything."""
-        window = answered.window
-        broken: UmeR1Error | None = None
-        pairs: list[tuple[Document, Embedding]] = []
-        for document, result in zip(answered.documents, answered.results, strict=True):
-            ended = self._patience.ends(result)
-            if isinstance(result, Embedding):
-                pairs.append((document, result))
-                continue
-            window.fail(failure_of(document, result))
-            broken = result if ended else broken
-        return _Encoded(window, pairs), broken
+        outcomes = self._patience.take(answered.documents, answered.results)
+        for document, error in outcomes.failed:
+            answered.window.fail(failure_of(document, error))
+        return _Encoded(answered.window, outcomes.made), outcomes.broken
 
     def _count(self, written: _Written, bar: Any) -> None:
         window = written.window

@@ -189,7 +189,10 @@ def swap(
             f"{report.physical!r} would lack {report.missing} documents: index them again first (or prune "
             "them), or give allow_missing=True"
         )
-    index.make_live(index.build_next(encoder.fingerprint, storage, store_reasoning))
+    # A tenant of whom nothing could be taken over is then among the missing.
+    index.make_live(
+        index.build_next(encoder.fingerprint, storage, store_reasoning), allow_missing=allow_missing
+    )
     late = _parts(before, index, encoder, mode, batch_size)
     try:
         for part in late:

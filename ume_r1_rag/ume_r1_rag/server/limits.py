@@ -18,6 +18,7 @@ class ServerLimits:
     Attributes:
         body_bytes: bytes of one body.
         bodies_bytes: bytes of all bodies that are being received or worked on.
+        header_s: seconds in which the head of a request must be there; for ``bounded_protocol``.
         body_s: seconds in which a body must be there.
         queue: units of work that are accepted at a time, see ``cost``; beyond them requests are refused.
         images: pictures of one input, and frames of a video that comes as frames.
@@ -29,6 +30,7 @@ class ServerLimits:
 
     body_bytes: int = 64 << 20
     bodies_bytes: int = 512 << 20
+    header_s: float = 10.0
     body_s: float = 30.0
     queue: int = 512
     images: int = 32
@@ -43,10 +45,12 @@ class ServerLimits:
 
     def __post_init__(self) -> None:
         """Refuses bounds under which nothing could be served."""
-        if min(self.body_bytes, self.queue, self.body_s) <= 0 or self.bodies_bytes < self.body_bytes:
+        least = min(self.body_bytes, self.queue, self.header_s, self.body_s)
+        if least <= 0 or self.bodies_bytes < self.body_bytes:
             raise ConfigError(
-                f"body_bytes={self.body_bytes}, bodies_bytes={self.bodies_bytes}, body_s={self.body_s}, "
-                f"queue={self.queue}: all must be positive, and all bodies hold at least one"
+                f"body_bytes={self.body_bytes}, bodies_bytes={self.bodies_bytes}, header_s={self.header_s}, "
+                f"body_s={self.body_s}, queue={self.queue}: all must be positive, and all bodies hold at "
+                "least one"
             )
 
 

@@ -28,7 +28,8 @@ from ume_r1_rag.backends.vllm.options import VllmOptions
 from ume_r1_rag.backends.vllm.prepare import prepare
 from ume_r1_rag.backends.vllm.processes import AsyncEngine
 from ume_r1_rag.backends.vllm.states import arguments
-from ume_r1_rag.backends.vllm.ways import OneEngine, Task, TwoPass, WayOfRunning
+from ume_r1_rag.backends.vllm.task import Task
+from ume_r1_rag.backends.vllm.ways import OneEngine, TwoPass, WayOfRunning
 from ume_r1_rag.errors import BackendError, CheckpointError, ConfigError, UmeR1Error
 from ume_r1_rag.template import Preset, PromptTokenizer, VisualProcessor
 
@@ -154,22 +155,32 @@ class VllmBackend:
         given = check.conditions(self.path, self.options, self.dtype, arguments.device_name())
         verdict = check.recall(given)
         way: WayOfRunning | None = None
+        when = "earlier, and is not repeated"
         if verdict is None:
             verdict, way = self.self_check()
             check.keep(given, verdict)
+            when = "now"
         if verdict.agreed:
+            logger.info("vLLM in one engine: its self-check passed %s (%s)", when, verdict)
             return way or self.one_engine()
         logger.warning(
             "vLLM in two passes, which holds the weights twice: the self-check of one engine did not pass on "
-            "this machine (%s). `ume-r1 verify` shows more; please report it",
-            verdict.why,
+            "this machine, tried %s (%s). `ume-r1 verify` shows more; please report it",
+            when,
+            verdict,
         )
         return self.two_pass()
 
     def self_check(self) -> tuple[check.Verdict, OneEngine | None]:
         """Runs the built-in inputs both ways; returns the verdict, and the one engine if it may be kept."""
         requests = check.check_requests(self.prompt_tokenizer)
-        logger.info("checking one engine against two passes on this machine, once")
+        # Whoever waits for minutes, for the first time, should know what for; many see warnings alone.
+        logger.warning(
+            "first use of vLLM with this model, these options and versions on this machine: %d requests go "
+            "both ways and their vectors are compared. That starts vLLM twice in place of once, which takes "
+            "minutes; the verdict is kept",
+            len(requests),
+        )
         # Never both at a time: they may share one GPU.
         stock = self.two_pass(stock=True)
         try:

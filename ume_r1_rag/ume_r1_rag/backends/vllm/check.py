@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 LEAST_COSINE = 0.999
 """Below it vectors are said to differ; rounding in bfloat16 stays above, a wrong row or layer far below."""
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 _SETTINGS = ("VLLM_USE_V2_MODEL_RUNNER", "VLLM_BATCH_INVARIANT", "VLLM_PLUGINS")
 """Settings of vLLM by the environment that change what computes a vector; it sets many others itself."""
@@ -49,11 +49,19 @@ class Verdict:
         agreed: whether one engine may be used.
         cosine: the smallest of all vectors; None if there was nothing to be compared.
         why: what differed, or ``""``.
+        vectors: how many were compared, of both spaces.
     """
 
     agreed: bool
     cosine: float | None
     why: str = ""
+    vectors: int = 0
+
+    def __str__(self) -> str:
+        """Returns what was compared, and what came of it."""
+        if not self.agreed:
+            return self.why or "nothing was compared"
+        return f"{self.vectors} disc and gen vectors, the smallest cosine to two passes {self.cosine:.7f}"
 
 
 def check_requests(tokens: PromptTokenizer, repeat: int = 2) -> list[Request]:
@@ -101,7 +109,7 @@ def check_requests(tokens: PromptTokenizer, repeat: int = 2) -> list[Request]:
 def compare(candidate: Iterable[Outcome], reference: Iterable[Outcome]) -> Verdict:
     """Returns whether outcomes of the same requests have the same vectors."""
     ours, theirs = dict(candidate), dict(reference)
-    worst, where = 1.0, ""
+    worst, where, vectors = 1.0, "", 0
     for name, expected in theirs.items():
         found = ours.get(name)
         if not isinstance(expected, Result):
@@ -112,21 +120,21 @@ def compare(candidate: Iterable[Outcome], reference: Iterable[Outcome]) -> Verdi
             pair = [getattr(one, f"{space}_state") for one in (found, expected)]
             if any(state is None or not np.all(np.isfinite(state)) for state in pair):
                 return Verdict(False, None, f"a state of {space} is missing or not finite on input {name}")
+            vectors += 1
             cosine = float(normalize(pair[0]) @ normalize(pair[1]))
             if cosine < worst:
                 worst, where = cosine, f"{space} of input {name} has cosine {cosine:.5f} to two passes"
+    if not vectors:
+        return Verdict(False, None, "there was nothing to be compared")
     agreed = worst >= LEAST_COSINE
-    return Verdict(agreed, worst, "" if agreed else where)
+    return Verdict(agreed, worst, "" if agreed else where, vectors)
 
 
 def conditions(path: Path, options: VllmOptions, dtype: str, device: str) -> dict[str, Any]:
     """Returns what a verdict holds for."""
     return {
         "schema": _SCHEMA,
-        "ume-r1-rag": _version("ume-r1-rag"),
-        "vllm": vllm_version(),
-        "torch": _version("torch"),
-        "transformers": _version("transformers"),
+        **_installed(),
         "weights": weights_digest(path),
         "machine": [platform.node(), platform.machine(), device],
         "dtype": dtype,
@@ -159,10 +167,38 @@ def keep(given: Mapping[str, Any], verdict: Verdict) -> None:
         logger.debug("the self-check's verdict cannot be kept in %s: %s", file, error)
 
 
+def kept_here() -> list[tuple[Mapping[str, Any], Verdict]]:
+    """Returns the verdicts that were kept for this machine and what is installed, with their conditions."""
+    present = {"schema": _SCHEMA, **_installed()}
+    found: list[tuple[Mapping[str, Any], Verdict]] = []
+    for file in sorted(_folder().glob("vllm-check-*.json")):
+        try:
+            read = json.loads(file.read_text(encoding="utf-8"))
+            given, verdict = dict(read["conditions"]), Verdict(**read["verdict"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        same = all(given.get(name) == value for name, value in present.items())
+        if same and given.get("machine", [None])[0] == platform.node():
+            found.append((given, verdict))
+    return found
+
+
 def _file(given: Mapping[str, Any]) -> Path:
     digest = hashlib.sha256(json.dumps(dict(given), sort_keys=True).encode()).hexdigest()[:24]
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(base, "ume-r1-rag", f"vllm-check-{digest}.json")
+    return _folder() / f"vllm-check-{digest}.json"
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "ume-r1-rag")
+
+
+def _installed() -> dict[str, str | None]:
+    return {
+        "ume-r1-rag": _version("ume-r1-rag"),
+        "vllm": vllm_version(),
+        "torch": _version("torch"),
+        "transformers": _version("transformers"),
+    }
 
 
 def _version(name: str) -> str | None:

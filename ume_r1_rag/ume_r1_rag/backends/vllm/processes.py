@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import multiprocessing
 import os
@@ -67,6 +68,9 @@ class AsyncEngine:
             self._stop_loop()
             raise
         self._watching = asyncio.run_coroutine_threadsafe(self._watch(), self._loop)
+        # An interpreter that ends ends its processes: to an engine that was not closed that is its death, and
+        # vLLM says so at length.
+        atexit.register(self.close)
 
     @property
     def error(self) -> BackendError | None:
@@ -90,6 +94,7 @@ class AsyncEngine:
 
     def close(self) -> None:
         """Frees the engine; jobs under way are dropped."""
+        atexit.unregister(self.close)
         if not self._thread.is_alive():
             return
         self._error = self._error or closed()
