@@ -32,10 +32,10 @@ class MomentRetrieval(Parser):
         """Returns the candidates' folders, below the media's roots."""
         video = self._video(row)
         folder = self.media.folder(video)
-        if folder is None:
-            self.media.missing[self.media.roots[0] / video] = None
-            return []
-        names = [entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name != QUERY]
+        entries = [] if folder is None else [entry for entry in folder.iterdir() if entry.is_dir()]
+        names = [entry.name for entry in entries if entry.name != QUERY]
+        if not names:
+            self.media.missing[self.media.roots[0] / video / POSITIVE] = None
         return [f"{video}/{name}" for name in sorted(names, key=natural_key)]
 
     def query(self, row: Row) -> Item:

@@ -145,15 +145,14 @@ def _retrieval(task: Task, hub: Hub, folder: Folder, rng: random.Random, size: S
         name = f"video{number:04d}"
         folder.frames(folder.media(task) / name, clip)
         told = [wording.word_clip(clip, rng) for _ in range(2)]
-        rows.append(
-            {
-                "didemo": {"video": f"videos/{name}.mp4", "caption": told[0]},
-                "msrvtt": {"video_id": name, "video": f"{name}.mp4", "caption": told[0]},
-                "msvd": {"video_id": name, "video": f"{name}.avi", "caption": told},
-                "vatex": {"videoID": name, "enCap": told},
-                "youcook2": {"id": name, "video_path": f"val/{name}.mp4", "sentence": told[0]},
-            }[task.parser]
-        )
+        columns: dict[str, dict[str, Any]] = {
+            "didemo": {"video": f"videos/{name}.mp4", "caption": told[0]},
+            "msrvtt": {"video_id": name, "video": f"{name}.mp4", "caption": told[0]},
+            "msvd": {"video_id": name, "video": f"{name}.avi", "caption": told},
+            "vatex": {"videoID": name, "enCap": told},
+            "youcook2": {"id": name, "video_path": f"val/{name}.mp4", "sentence": told[0]},
+        }
+        rows.append(columns[task.parser])
     folder.table(task, hub, rows)
 
 
@@ -177,8 +176,9 @@ def _seeker(task: Task, hub: Hub, folder: Folder, rng: random.Random, size: Size
     rows = []
     home = folder.media(task) / "video_frames"
     for number in range(size.rows):
-        base, *others = rng.sample(every_clip(sample_cast(rng, SPLIT)), 1 + _NEGATIVES)
-        others = [clip for clip in others if clip.top != base.top]
+        every = every_clip(sample_cast(rng, SPLIT))
+        base = rng.choice(every)
+        others = rng.sample([clip for clip in every if clip.top != base.top], _NEGATIVES)
         right = [base]
         if number % 2:
             right.append(replace(base, bottom=rng.choice([act for act in BEHAVIOURS if act != base.bottom])))

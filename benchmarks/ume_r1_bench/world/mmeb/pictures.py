@@ -175,7 +175,7 @@ def _pool(rng: random.Random, size: Size) -> list[Scene]:
     return scenes[: max(size.pool, size.rows)]
 
 
-def _gallery(task: Task, folder: Folder, shown: Sequence[Scene] | Sequence[Page]) -> list[str]:
+def _gallery(task: Task, folder: Folder, shown: Sequence[Scene | Page]) -> list[str]:
     return [folder.picture(task, f"{number:04d}", one) for number, one in enumerate(shown)]
 
 
