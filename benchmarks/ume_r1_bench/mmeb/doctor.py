@@ -30,8 +30,8 @@ REMEDIES: Final = {
     ),
     "video": (
         "frames: `hf download --repo-type dataset TIGER-Lab/MMEB-V2 --include 'video-tasks/*' --local-dir "
-        "DIR`, then in video-tasks/frames `mkdir video_cls video_ret; tar -xzf video_cls.tar.gz -C video_cls; "
-        "tar -xzf video_ret.tar.gz -C video_ret; tar -xzf video_mret.tar.gz; cat video_qa.tar.gz-* | tar -xz`"
+        "DIR`, then in video-tasks/frames `mkdir video_cls video_ret; tar -xzf video_cls.tar.gz -C "
+        "video_cls; tar -xzf video_ret.tar.gz -C video_ret; tar -xzf video_mret.tar.gz; cat video_qa.tar.gz-* | tar -xz`"
     ),
     "visdoc": "pages: they come with the corpus of a task's own data set, and are written at its first use",
 }
@@ -256,10 +256,12 @@ def _without_rows(parser: Parser, gaps: tuple[Gap, ...], *, hub: bool) -> TaskSt
     """Returns the state of a task whose rows are not on disk."""
     if not hub:
         return TaskState(parser.task, gaps=gaps)
-    roots = parser.media.roots
-    if parser.task.modality == "visdoc" or any(root.is_dir() for root in roots):
-        return TaskState(parser.task, from_hub=True)
-    return TaskState(parser.task, gaps=_gaps(parser, "media", [roots[0]], None), from_hub=True)
+    task, folders = parser.task, parser.media.roots
+    if task.modality == "image":
+        folders = [root / task.name for root in folders]
+    if task.modality == "visdoc" or any(folder.is_dir() for folder in folders):
+        return TaskState(task, from_hub=True)
+    return TaskState(task, gaps=_gaps(parser, "media", folders[:1], None), from_hub=True)
 
 
 def _gaps(
