@@ -31,7 +31,8 @@ REMEDIES: Final = {
     "video": (
         "frames: `hf download --repo-type dataset TIGER-Lab/MMEB-V2 --include 'video-tasks/*' --local-dir "
         "DIR`, then in video-tasks/frames `mkdir video_cls video_ret; tar -xzf video_cls.tar.gz -C "
-        "video_cls; tar -xzf video_ret.tar.gz -C video_ret; tar -xzf video_mret.tar.gz; cat video_qa.tar.gz-* | tar -xz`"
+        "video_cls; tar -xzf video_ret.tar.gz -C video_ret; tar -xzf video_mret.tar.gz; "
+        "cat video_qa.tar.gz-* | tar -xz`"
     ),
     "visdoc": "pages: they come with the corpus of a task's own data set, and are written at its first use",
 }
