@@ -89,7 +89,7 @@ def _write(task: Task, folder: Folder, size: Size, seed: int) -> None:
         hubs.append(task.hub_old)
     for hub in hubs:
         # Of a repository, not of a task: two tasks of one repository are its rows in two selections.
-        rng = make_rng("mmeb", task.name, hub.repo, seed)
+        rng = make_rng("mmeb", hub.repo, hub.config, seed)
         if task.modality == "image":
             folder.table(task, hub, image_rows(task, folder, rng, size))
         elif task.modality == "video":
