@@ -290,6 +290,8 @@ def test_rows_come_through_datasets_where_they_are_not_on_disk(few, tmp_path, mo
     for mine, yours in zip(here.candidates.values(), there.candidates.values(), strict=True):
         with Image.open(mine.images[0]) as one, Image.open(yours.images[0]) as other:
             assert one.tobytes() == other.tobytes()
+    corpus = datasets.load_dataset(hub.repo, "corpus", split="test")
+    assert isinstance(corpus.features["image"], datasets.Image)
     assert datasets.load_dataset(str(few / "image-tasks"), "WebQA", split="test").num_rows == ROWS
 
 
