@@ -1,7 +1,7 @@
 """A benchmark directory as VLM2Vec's own parsers read it, printed as JSON lines: one task each.
 
 Run as ``official_mmeb.py CHECKOUT DATA`` in a process of its own: it puts stand-ins into ``sys.modules`` for
-what the parsers import and do not need here (model code, video decoders), and leads downloads to the directory.
+what the parsers import and do not need here (model code, video decoders), and leads downloads to the folder.
 """
 
 from __future__ import annotations
