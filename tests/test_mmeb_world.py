@@ -314,6 +314,7 @@ def test_the_commands_work_together(tmp_path):
     assert done.exit_code == 1
     assert "where it comes from:" in done.stdout
     assert run("world", "mmeb", tmp_path / "more", "--rows", MOST + 1).exit_code == 2
+    assert run("world", "mmeb", tmp_path / "more", "--rows", 1, "--mini").exit_code == 2
     done = run("world", "mmeb", tmp_path / "made")
     assert done.exit_code == 1
     assert "is not empty" in done.stderr
