@@ -56,6 +56,12 @@ class Usage:
     completion_tokens: int = 0
     cost: float = 0.0
 
+    def told(self) -> str:
+        """Returns tokens, cost and failures in a few words."""
+        told = f"tokens {self.prompt_tokens}+{self.completion_tokens}, cached {self.from_cache}"
+        told += f", cost {self.cost:.2f}" if self.cost else ""
+        return f"{told}, failed {self.failures}" if self.failures else told
+
 
 class Unreadable(Exception):
     """The server answered 200 with something that is no chat completion."""

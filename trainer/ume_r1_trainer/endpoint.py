@@ -145,7 +145,7 @@ class ChatEndpoint:
                         return
                     number = finished.get()
                     answer = under_way.pop(number).result()
-                    bar.set_postfix_str(self._told(), refresh=False)
+                    bar.set_postfix_str(self.usage.told(), refresh=False)
                     bar.update()
                     yield number, answer
             finally:
@@ -299,12 +299,6 @@ class ChatEndpoint:
                 usage.completion_tokens += answer.completion_tokens
                 usage.cost += answer.prompt_tokens * self._prices[0]
                 usage.cost += answer.completion_tokens * self._prices[1]
-
-    def _told(self) -> str:
-        usage = self.usage
-        told = f"tokens {usage.prompt_tokens}+{usage.completion_tokens}, cached {usage.from_cache}"
-        told += f", cost {usage.cost:.2f}" if any(self._prices) else ""
-        return f"{told}, failed {usage.failures}" if usage.failures else told
 
 
 def _asked_for(headers: Any) -> float | None:

@@ -11,6 +11,8 @@ from typer.core import TyperGroup
 from ume_r1_rag.cli import (
     bench,
     bench_speed,
+    data,
+    data_score,
     delete,
     doctor,
     download,
@@ -124,6 +126,12 @@ app.command("download", epilog=download.EXAMPLES)(download.download)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 _group("world", "Make the world that nano is trained on.").command("make", epilog=world.EXAMPLES)(world.make)
 _group("train", "Train UME-R1-shaped models.").command("sft", epilog=train.EXAMPLES)(train.sft)
+_data = _group("data", "Make training data: sample, annotate, filter, score, select for RL.")
+_data.command("sample", epilog=data.SAMPLE_EXAMPLES)(data.sample)
+_data.command("annotate", epilog=data.ANNOTATE_EXAMPLES)(data.annotate)
+_data.command("filter", epilog=data.FILTER_EXAMPLES)(data.filter)
+_data.command("score", epilog=data_score.EXAMPLES)(data_score.score)
+_data.command("select-rl", epilog=data.SELECT_EXAMPLES)(data.select_rl)
 _bench = _group("bench", "Measure a model, the index, a server, or how fast both embeddings are had.")
 _bench.command("world", epilog=bench.EXAMPLES)(bench.world)
 _bench.command("index", epilog=bench.INDEX_EXAMPLES)(bench.index)
