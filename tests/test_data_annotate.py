@@ -1,4 +1,4 @@
-"""A teacher on loopback that fails when it is told to: what is asked and written, and that nothing is lost."""
+"""A teacher on loopback that fails when it is told to: what is asked and written; nothing is lost."""
 
 from __future__ import annotations
 

@@ -15,39 +15,29 @@ from ume_r1_rag.cli.screen import clean
 SAMPLE_EXAMPLES = """\b
 Examples:
   ume-r1 data sample --source mmeb=MMEB-train --media MMEB-train --output MMEB-train/pairs.jsonl
-  ume-r1 data sample --source mmeb=TIGER-Lab/MMEB-train --source vidore=vidore/colpali_train_set \\
-      --source visrag=openbmb/VisRAG-Ret-Train-In-domain-data --source llavahound=train/llavahound \\
-      --media train --output train/pairs.jsonl                # all that the paper takes
-  ume-r1 data sample --source records=my-pairs.jsonl --cap records=1000 --output runs/pairs.jsonl
+  ume-r1 data sample --source vidore=vidore/colpali_train_set --cap vidore=5000 --output runs/pairs.jsonl
+  ume-r1 data sample --source records=mine.jsonl --cap records=1000 --output runs/pairs.jsonl
 """
 
 ANNOTATE_EXAMPLES = """\b
 Examples:
-  ume-r1 data annotate --data runs/pairs.jsonl --output runs/annotated.jsonl \\
-      --base-url http://localhost:8000/v1 --model zai-org/GLM-4.1V-9B-Thinking --concurrency 64
-  ume-r1 data annotate --data runs/pairs.jsonl --output runs/try.jsonl --limit 20 --format-hint \\
-      --base-url https://api.example.com/v1 --model some-model --price-in 0.4 --price-out 1.6
-
-\b
-Environment:
-  OPENAI_API_KEY   the key of the endpoint; none is needed for a local one
-  OPENAI_BASE_URL  the endpoint, where no --base-url is given
+  OPENAI_BASE_URL=http://localhost:8000/v1 ume-r1 data annotate --data pairs.jsonl --output out.jsonl -m M
+  ume-r1 data annotate --data pairs.jsonl --output try.jsonl -m M --base-url URL --limit 20 --format-hint
+  ume-r1 data annotate --data pairs.jsonl --output out.jsonl -m M --base-url URL --concurrency 64
 """
 
 FILTER_EXAMPLES = """\b
 Examples:
-  ume-r1 data filter --data runs/annotated.jsonl --output runs/sft/UME-sft-train.jsonl
-  ume-r1 data filter --data runs/annotated.jsonl --output runs/kept.jsonl \\
-      --tokenizer Qwen/Qwen2-VL-2B-Instruct
+  ume-r1 data filter --data runs/annotated.jsonl --output runs/UME-sft-train.jsonl
+  ume-r1 data filter --data annotated.jsonl --output kept.jsonl --tokenizer Qwen/Qwen2-VL-2B-Instruct
 """
 
 SELECT_EXAMPLES = """\b
 Examples:
-  ume-r1 data select-rl --data runs/pairs.jsonl --sft runs/sft/UME-sft-train.jsonl \\
-      --preset paper --output runs/UME-rl-train.json
-  ume-r1 data select-rl --data runs/pairs.jsonl --sft runs/sft/UME-sft-train.jsonl --pairs 2000 \\
-      --scores runs/scores.jsonl --easy "rank<=1" --easy "margin>=0.1" --output runs/rl.jsonl
-  ume-r1 data select-rl --data my-pairs.jsonl --modality manuals=visdoc --pairs 500 --output runs/rl.jsonl
+  ume-r1 data select-rl --data pairs.jsonl --sft UME-sft-train.jsonl --preset paper --output rl.json
+  ume-r1 data select-rl --data pairs.jsonl --sft UME-sft-train.jsonl --pairs 2000 --output rl.jsonl
+  ume-r1 data select-rl --data pairs.jsonl --scores scores.jsonl --easy "rank<=1" --output rl.jsonl
+  ume-r1 data select-rl --data mine.jsonl --modality manuals=visdoc --pairs 500 --output rl.jsonl
 """
 
 DataOption = Annotated[
@@ -137,14 +127,18 @@ def sample(
 def annotate(
     data: DataOption,
     output: OutputOption,
-    model: Annotated[str, typer.Option("--model", help="The teacher's name there.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", metavar="NAME", help="The teacher's name there.", show_default=False),
+    ],
     base_url: Annotated[
         str,
         typer.Option(
             "--base-url",
+            metavar="URL",
             envvar="OPENAI_BASE_URL",
-            show_envvar=False,
-            help="An OpenAI-compatible endpoint, with /v1.",
+            help="An OpenAI-compatible endpoint, with /v1; its key in OPENAI_API_KEY.",
+            show_default=False,
         ),
     ],
     media: MediaOption = None,

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   ume-r1 data score --data runs/pairs.jsonl --model runs/sft/final --output runs/scores.jsonl
-  ume-r1 data select-rl --data runs/pairs.jsonl --scores runs/scores.jsonl --easy "rank<=1" \\
-      --output runs/rl.jsonl
+  ume-r1 data select-rl --data runs/pairs.jsonl --scores runs/scores.jsonl --easy "rank<=1" --output rl.jsonl
 """
 
 
