@@ -12,6 +12,7 @@ from ume_r1_rag.cli import (
     bench,
     bench_speed,
     data,
+    data_pages,
     data_score,
     delete,
     doctor,
@@ -126,7 +127,8 @@ app.command("download", epilog=download.EXAMPLES)(download.download)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 _group("world", "Make the world that nano is trained on.").command("make", epilog=world.EXAMPLES)(world.make)
 _group("train", "Train UME-R1-shaped models.").command("sft", epilog=train.EXAMPLES)(train.sft)
-_data = _group("data", "Make training data: sample, annotate, filter, score, select for RL.")
+_data = _group("data", "Make training data: pairs, their reasoning, what is kept, what RL gets.")
+_data.command("pages", epilog=data_pages.EXAMPLES)(data_pages.pages)
 _data.command("sample", epilog=data.SAMPLE_EXAMPLES)(data.sample)
 _data.command("annotate", epilog=data.ANNOTATE_EXAMPLES)(data.annotate)
 _data.command("filter", epilog=data.FILTER_EXAMPLES)(data.filter)

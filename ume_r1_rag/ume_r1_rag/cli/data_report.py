@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ume_r1_trainer.data.annotate import AnnotateReport
     from ume_r1_trainer.data.filter import FilterReport
     from ume_r1_trainer.data.select_rl import SelectReport
-    from ume_r1_trainer.endpoint import ChatEndpoint
+    from ume_r1_trainer.endpoint import ChatEndpoint, Usage
 
 
 def tell_failed(count: int, examples: Sequence[str], where: Path) -> None:
@@ -24,14 +24,19 @@ def tell_failed(count: int, examples: Sequence[str], where: Path) -> None:
         typer.echo(f"  {clean(example)[:300]}", err=True)
 
 
+def tell_usage(usage: Usage) -> None:
+    """Says what an endpoint was used for, and the cost if there are prices."""
+    told = f"  requests {usage.requests}, {usage.from_cache} from the cache, {usage.retries} repeated; "
+    told += f"tokens {usage.prompt_tokens} in, {usage.completion_tokens} out"
+    typer.echo(f"{told}; cost {usage.cost:.4f}" if usage.cost else told)
+
+
 def tell_annotated(report: AnnotateReport, endpoint: ChatEndpoint, output: Path, *, hint: bool) -> None:
     """Says what a run of annotate did and cost."""
     usage, done = endpoint.usage, report.annotated + report.before
     before = f", {report.before} of them before" if report.before else ""
     typer.echo(f"annotated {done} of {report.pairs} pairs{before}: {output}")
-    paid = f"  requests {usage.requests}, {usage.from_cache} from the cache, {usage.retries} repeated; "
-    paid += f"tokens {usage.prompt_tokens} in, {usage.completion_tokens} out"
-    typer.echo(f"{paid}; cost {usage.cost:.4f}" if usage.cost else paid)
+    tell_usage(usage)
     if report.unlike:
         advice = "" if hint else "; if they are many, try --format-hint with another --output"
         typer.echo(f"  {report.unlike} answers are of a form that the filter leaves out{advice}")
