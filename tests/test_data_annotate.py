@@ -234,6 +234,7 @@ def test_columns_of_mmeb_are_records_too(tmp_path: Path):
     with ChatServer(teach) as server:
         assert run(server, data, tmp_path / "out.jsonl").exit_code == 0
     made = read(tmp_path / "out.jsonl")[0]
+    assert (tmp_path / made["qry"]["image"]).is_file(), "the blank picture of a text alone"
     assert (made["id"], made["modality"]) == ("manuals/0", "visdoc")
     assert parse_pair(made, "").positive.images == ("images/a.png",)
 

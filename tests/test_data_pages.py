@@ -57,6 +57,7 @@ def test_pages_become_pairs_and_what_fails_is_named(folder: Path, tmp_path: Path
             "sub/photo.png#page=1/2",
         ]
         page = content_of(rows[0]["pos"], "")
+        assert (output.parent / rows[0]["qry"]["image"]).is_file(), "the blank picture of a text alone"
         assert content_of(rows[1]["qry"], "").text.endswith("matches the given query: How high?")
         with Image.open(output.parent / page.images[0]) as drawn:
             assert 40_000 < drawn.width * drawn.height <= 50_176

@@ -13,7 +13,14 @@ from tqdm import tqdm
 
 from ume_r1_rag.errors import ConfigError, UmeR1Error
 from ume_r1_trainer.data.criteria import unlike_format
-from ume_r1_trainer.data.record import SIDES, completion_of, content_of, pair_key, with_completion
+from ume_r1_trainer.data.record import (
+    SIDES,
+    completion_of,
+    content_of,
+    pair_key,
+    place_blank,
+    with_completion,
+)
 from ume_r1_trainer.data.rows import Row, last_line_whole, read_rows, to_line
 from ume_r1_trainer.data.teacher import ask_teacher, to_completion
 from ume_r1_trainer.endpoint import Answer, ChatEndpoint, Messages
@@ -176,7 +183,7 @@ def annotate(
         data: records to be annotated, or rows of MMEB-train's columns with ``dataset_name``.
         output: a ``.jsonl``; failures go beside it, ``NAME.failed.jsonl``.
         endpoint: of the teacher.
-        media: where media paths start; by default the data's folder.
+        media: where media paths start, by default the data's folder; gets the blank picture if it lacks it.
         limit: look at so many pairs alone.
         hint: tell the teacher which tags are wanted, see ``teacher.FORMAT_HINT``.
         give_up_after: failed requests in a row after which the run ends.
@@ -191,6 +198,7 @@ def annotate(
         raise ConfigError(f"{output} must be a .jsonl, and not the data itself")
     output.parent.mkdir(parents=True, exist_ok=True)
     failures = output.with_suffix(".failed.jsonl")
+    place_blank(media or data.parent)
     with tqdm(total=limit, desc="annotating", unit=" pairs", disable=not progress) as bar:
         run = _Run(endpoint, output, failures, media or data.parent, hint, bar)
         try:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from ume_r1_rag.template import DISC_MARKER, user_text
@@ -160,6 +161,16 @@ def modality_of(record: Mapping[str, Any]) -> str:
         return "video"
     name = record["dataset_name"].lower()
     return "visdoc" if any(part in name for part in _VISDOC) else "image"
+
+
+def place_blank(media: Path) -> None:
+    """Writes the blank picture of 28 x 28 pixels under the media root if it is not there."""
+    from PIL import Image
+
+    path = media / BLANK
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (28, 28), "white").save(path)
 
 
 def bare(text: str) -> str:

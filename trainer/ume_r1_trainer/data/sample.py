@@ -16,7 +16,7 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from ume_r1_rag.errors import ConfigError
-from ume_r1_trainer.data.record import BLANK, SIDES, content_of
+from ume_r1_trainer.data.record import SIDES, content_of, place_blank
 from ume_r1_trainer.data.rows import to_line
 from ume_r1_trainer.data.sources import UNREADABLE, Source
 
@@ -81,7 +81,7 @@ def sample(
             f"two sources have {', '.join(twice)}" if twice else "there is no data set to sample"
         )
     output.parent.mkdir(parents=True, exist_ok=True)
-    _place_blank(media)
+    place_blank(media)
     report = SampleReport(settings={"seed": seed, "caps": dict(caps)})
     plan = {source.dataset: _picks(source, caps.get(source.kind), seed) for source in sources}
     failures = output.with_suffix(".failed.jsonl")
@@ -126,15 +126,6 @@ def _absent(record: Mapping[str, Any], media: Path, check: bool) -> str:
     paths = [path for side in sides for path in (*side.images, *side.frames)]
     absent = [path for path in paths if not (media / path).is_file()]
     return f"no file {', '.join(absent[:3])} under {media}" if absent else ""
-
-
-def _place_blank(media: Path) -> None:
-    from PIL import Image
-
-    path = media / BLANK
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (28, 28), "white").save(path)
 
 
 def _finish(output: Path, failures: Path, parts: Sequence[Path], report: SampleReport) -> None:

@@ -81,9 +81,11 @@ def pages(
     failures: list[dict[str, str]] = []
     with needs("train"):
         from ume_r1_trainer.data.questions import ask_pages, held_out
+        from ume_r1_trainer.data.record import place_blank
         from ume_r1_trainer.endpoint import ChatEndpoint
 
         media = output.parent
+        place_blank(media)
         found = _pictures(folder, media, max_pixels, lambda why: failures.append({"why": why}))
         endpoint = ChatEndpoint(
             base_url,
