@@ -313,6 +313,35 @@ def test_reasoning_that_the_server_takes_out_is_kept_beside_the_text(tmp_path: P
             assert (answer.text, answer.reasoning) == ("a cat", "It has whiskers.")
 
 
+def test_a_closed_endpoint_says_so():
+    with ChatServer() as server:
+        with ChatEndpoint(server.base_url, "m") as chat:
+            chat.ask(said("a"))
+        with pytest.raises(ConfigError, match="is closed"):
+            chat.ask(said("b"))
+
+
+def test_closing_ends_what_is_under_way():
+    with ChatServer(pause_s=30) as server:
+        chat = ChatEndpoint(server.base_url, "m")
+        future = chat._begin(said("a"))
+        while not server.bodies:
+            time.sleep(0.01)
+        started = time.monotonic()
+        chat.close()
+        assert future.cancelled()
+        assert time.monotonic() - started < 5
+
+
+def test_a_cache_that_breaks_under_way_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with ChatServer() as server, ChatEndpoint(server.base_url, "m", cache=tmp_path) as chat:
+        with sqlite3.connect(tmp_path / "answers.sqlite") as other:
+            other.execute("DROP TABLE answers")
+        other.close()
+        assert chat.ask(said("a")).text == "you said a"
+    assert "the cache was passed over" in caplog.text
+
+
 def test_options_reach_the_server():
     options = {"temperature": 0.5, "max_completion_tokens": 7, "extra_body": {"top_k": 3}}
     with ChatServer() as server, ChatEndpoint(server.base_url, "m", options=options) as chat:

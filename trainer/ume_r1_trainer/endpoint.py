@@ -104,6 +104,7 @@ class ChatEndpoint:
         self._lock = threading.Lock()
         self._flying: dict[str, asyncio.Future[Answer]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
         self._client = self._new_client()
         self._store = None if cache is None else AnswerStore(Path(cache))
         self._slots = asyncio.Semaphore(concurrency)
@@ -153,11 +154,11 @@ class ChatEndpoint:
                     future.cancel()
 
     def close(self) -> None:
-        """Ends connections and the thread; a later request would open them again, but for the cache."""
+        """Ends what is under way, the connections and the thread; nothing can be asked from then on."""
         with self._lock:
-            loop, self._loop = self._loop, None
+            loop, self._loop, self._closed = self._loop, None, True
         if loop is not None:
-            asyncio.run_coroutine_threadsafe(self._client.close(), loop).result(10)
+            asyncio.run_coroutine_threadsafe(self._end(), loop).result(10)
             loop.call_soon_threadsafe(loop.stop)
         if self._store is not None:
             self._store.close()
@@ -190,14 +191,24 @@ class ChatEndpoint:
             future: Future[Answer] = Future()
             future.set_result(found)
             return future
-        return asyncio.run_coroutine_threadsafe(self._answer(key, messages), self._running())
+        loop = self._running()
+        return asyncio.run_coroutine_threadsafe(self._answer(key, messages), loop)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
+            if self._closed:
+                raise ConfigError(f"{self!r} is closed: make another one")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="chat endpoint", daemon=True).start()
+                threading.Thread(target=_run, args=(self._loop,), name="chat endpoint", daemon=True).start()
             return self._loop
+
+    async def _end(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._client.close()
 
     def _key_of(self, messages: Messages) -> str:
         asked = {"model": self.model, "messages": list(messages), "options": self._options}
@@ -205,11 +216,14 @@ class ChatEndpoint:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def _kept(self, key: str) -> Answer | None:
-        data = None if self._store is None else self._store.get(key)
         try:
+            data = None if self._store is None else self._store.get(key)
             return None if data is None else replace(Answer(**data), cached=True, seconds=0.0)
+        except CacheUnavailable as error:  # broken under way: asking again is dear, but an answer
+            logger.warning("the cache was passed over: %s", error)
         except TypeError:  # of a later version
-            return None
+            pass
+        return None
 
     async def _answer(self, key: str | None, messages: Messages) -> Answer:
         """Returns the answer; one of two requests that are the same waits for the other."""
@@ -299,6 +313,13 @@ class ChatEndpoint:
                 usage.completion_tokens += answer.completion_tokens
                 usage.cost += answer.prompt_tokens * self._prices[0]
                 usage.cost += answer.completion_tokens * self._prices[1]
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
 
 
 def _asked_for(headers: Any) -> float | None:

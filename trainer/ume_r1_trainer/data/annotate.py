@@ -21,7 +21,7 @@ from ume_r1_trainer.data.record import (
     place_blank,
     with_completion,
 )
-from ume_r1_trainer.data.rows import Row, last_line_whole, read_rows, to_line
+from ume_r1_trainer.data.rows import Row, count_rows, last_line_whole, read_rows, to_line
 from ume_r1_trainer.data.teacher import ask_teacher, to_completion
 from ume_r1_trainer.endpoint import Answer, ChatEndpoint, Messages
 
@@ -199,7 +199,10 @@ def annotate(
     output.parent.mkdir(parents=True, exist_ok=True)
     failures = output.with_suffix(".failed.jsonl")
     place_blank(media or data.parent)
-    with tqdm(total=limit, desc="annotating", unit=" pairs", disable=not progress) as bar:
+    total = count_rows(data) if progress else None
+    if total is not None and limit is not None:
+        total = min(total, limit)
+    with tqdm(total=total, desc="annotating", unit=" pairs", disable=not progress) as bar:
         run = _Run(endpoint, output, failures, media or data.parent, hint, bar)
         try:
             answers = endpoint.ask_all(run.requests(_first(read_rows(data), limit)))

@@ -19,7 +19,7 @@ from ume_r1_trainer.data.criteria import (
     unlike_format,
 )
 from ume_r1_trainer.data.record import SIDES, completion_of
-from ume_r1_trainer.data.rows import read_rows, to_line
+from ume_r1_trainer.data.rows import count_rows, read_rows, to_line
 
 CRITERIA: Final = ("repetition", "too_long", "format")
 
@@ -140,7 +140,8 @@ def filter_pairs(
         parts[0].open("w", encoding="utf-8") as kept_file,
         parts[1].open("w", encoding="utf-8") as dropped_file,
     ):
-        for row in tqdm(read_rows(data), desc="filtering", unit=" pairs", disable=not progress):
+        total = count_rows(data) if progress else None
+        for row in tqdm(read_rows(data), desc="filtering", total=total, unit=" pairs", disable=not progress):
             why = _why_unreadable(row.record, row.fault)
             if row.record is None or why is not None:
                 report.unreadable += 1

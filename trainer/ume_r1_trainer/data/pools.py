@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ume_r1_trainer.data.rows import read_rows
+from ume_r1_trainer.data.rows import count_rows, read_rows
 
 Pool = list[dict[str, Any]]
 
@@ -28,7 +28,8 @@ def pools(path: Path, size: int, *, progress: bool = False) -> Iterator[tuple[Po
     """
     filling: dict[str, Pool] = {}
     faults: list[str] = []
-    for row in tqdm(read_rows(path), desc="scoring", unit=" pairs", disable=not progress):
+    total = count_rows(path) if progress else None
+    for row in tqdm(read_rows(path), desc="scoring", total=total, unit=" pairs", disable=not progress):
         if row.record is None:
             faults.append(row.fault or "")
             continue

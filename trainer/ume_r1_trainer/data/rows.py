@@ -84,6 +84,14 @@ def _items(path: Path) -> Iterator[tuple[Any, str | None]]:
             yield value, None
 
 
+def count_rows(path: Path) -> int | None:
+    """Returns the number of lines of a ``.jsonl``, for a bar; None for other files."""
+    if path.suffix != ".jsonl" or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
 def last_line_whole(path: Path) -> None:
     """Cuts off what a killed run left of its last line."""
     if not path.is_file() or not path.stat().st_size:

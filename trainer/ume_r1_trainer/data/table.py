@@ -7,6 +7,7 @@ A table knows its length without holding its rows, and gives the picked rows in 
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,7 +57,7 @@ class ParquetTable:
         for file in self._files:
             for group in range(file.metadata.num_row_groups):
                 count = file.metadata.row_group(group).num_rows
-                mine = [number for number in wanted if at <= number < at + count]
+                mine = wanted[bisect_left(wanted, at) : bisect_left(wanted, at + count)]
                 if mine:
                     taken = file.read_row_group(group).take([number - at for number in mine])
                     for batch in taken.to_batches(max_chunksize=64):
