@@ -180,6 +180,15 @@ def test_a_teacher_that_is_out_of_reach_ends_the_run_soon(data: Path, tmp_path: 
         assert run(server, data, tmp_path / "out.jsonl").exit_code == 0
 
 
+def test_an_endpoint_that_never_answers_is_given_up_sooner(data: Path, tmp_path: Path):
+    with ChatServer() as server:
+        url = server.base_url
+    with ChatEndpoint(url, "m", retries=0, concurrency=1) as chat:
+        report = annotate(data, tmp_path / "out.jsonl", chat)
+    assert report.stopped.startswith("10 requests in a row failed; the last: no connection")
+    assert report.failed == 5
+
+
 def test_a_first_look_is_part_of_the_whole(data: Path, tmp_path: Path):
     output = tmp_path / "out.jsonl"
     with ChatServer(teach) as server:

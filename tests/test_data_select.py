@@ -203,6 +203,25 @@ def test_a_slip_is_told_and_nothing_is_written(tmp_path: Path, arguments: list[s
     assert not output.exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample", "--source", "mmeb=x"],
+        ["annotate", "--data", "x", "--model", "m", "--base-url", "http://localhost/v1"],
+        ["filter", "--data", "x"],
+        ["score", "--data", "x"],
+        ["select-rl", "--data", "x"],
+        ["pages", ".", "--model", "m", "--base-url", "http://localhost/v1"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_output_that_cannot_be_written_is_told_before_any_work(tmp_path: Path, arguments: list[str]):
+    (tmp_path / "file").write_text("no folder")
+    done = run(*arguments, "--output", tmp_path / "file/below/out.jsonl")
+    assert done.exit_code == 2
+    assert "cannot be made" in done.output
+
+
 @pytest.mark.parametrize("text", ["rank<=1", " margin >= -0.25 ", "x<1e-3", "y > 2"])
 def test_a_condition_is_read_as_written(text: str):
     assert str(parse_condition(text)).replace(" ", "") in (text.replace(" ", ""), "x<0.001")

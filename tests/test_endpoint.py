@@ -251,7 +251,7 @@ def test_what_was_answered_before_a_kill_is_not_asked_again(tmp_path: Path):
         for _ in range(5):
             child.stdout.readline()
         child.send_signal(signal.SIGKILL)
-        child.wait()
+        child.communicate()
         with ChatEndpoint(server.base_url, "m", cache=tmp_path) as chat:
             assert len(list(chat.ask_all(said(str(number)) for number in range(50)))) == 50
             assert chat.usage.from_cache >= 5
@@ -321,16 +321,19 @@ def test_a_closed_endpoint_says_so():
             chat.ask(said("b"))
 
 
-def test_closing_ends_what_is_under_way():
+@pytest.mark.parametrize("askers", [1, 3])
+def test_closing_ends_what_is_under_way_and_who_waits_for_it(askers: int, tmp_path: Path):
     with ChatServer(pause_s=30) as server:
-        chat = ChatEndpoint(server.base_url, "m")
-        future = chat._begin(said("a"))
+        chat = ChatEndpoint(server.base_url, "m", cache=tmp_path)
+        futures = [chat._begin(said("a")) for _ in range(askers)]
         while not server.bodies:
             time.sleep(0.01)
+        time.sleep(0.1)
         started = time.monotonic()
         chat.close()
-        assert future.cancelled()
+        assert all(future.cancelled() for future in futures)
         assert time.monotonic() - started < 5
+        assert len(server.requests) == 1
 
 
 def test_a_cache_that_breaks_under_way_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -7,6 +7,7 @@ JSON at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -158,7 +159,8 @@ class ChatEndpoint:
         with self._lock:
             loop, self._loop, self._closed = self._loop, None, True
         if loop is not None:
-            asyncio.run_coroutine_threadsafe(self._end(), loop).result(10)
+            with contextlib.suppress(TimeoutError):  # the thread keeps no process alive
+                asyncio.run_coroutine_threadsafe(self._end(), loop).result(10)
             loop.call_soon_threadsafe(loop.stop)
         if self._store is not None:
             self._store.close()
@@ -231,7 +233,8 @@ class ChatEndpoint:
             try:
                 shared = await asyncio.shield(flight)
             except asyncio.CancelledError:
-                if not flight.cancelled():
+                task = asyncio.current_task()
+                if not flight.cancelled() or (task is not None and task.cancelling()):
                     raise
                 continue  # who asked first has left; somebody must ask
             answer = shared if shared.error else replace(shared, cached=True, seconds=0.0)

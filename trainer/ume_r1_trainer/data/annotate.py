@@ -75,7 +75,7 @@ class _Run:
         self._output: IO[str] = output.open("a", encoding="utf-8")
         self._failures: IO[str] = failures.open("w", encoding="utf-8")
         self._asked: dict[int, tuple[_Open, str]] = {}
-        self._in_a_row = 0
+        self._in_a_row, self._answered = 0, False
 
     def close(self) -> None:
         self._output.close()
@@ -117,6 +117,7 @@ class _Run:
         pair, side = self._asked.pop(number)
         pair.answers[side] = answer
         self._in_a_row = self._in_a_row + 1 if answer.error else 0
+        self._answered = self._answered or not answer.error
         if len(pair.answers) < len(SIDES):
             return
         wrong = [f"{name}: {one.error}" for name, one in pair.answers.items() if one.error]
@@ -135,9 +136,14 @@ class _Run:
         self.report.annotated += 1
         self._advance()
 
-    def hopeless(self, give_up_after: int) -> bool:
-        """Returns whether so many requests have failed in a row that going on is no use."""
-        return self._in_a_row >= give_up_after
+    def hopeless(self, give_up_after: int) -> str:
+        """Returns that so many requests have failed in a row that going on is no use; empty if not so.
+
+        Before the first answer a fifth of them is enough: then the address, the name or the key is wrong.
+        """
+        if not self._answered:
+            give_up_after = min(give_up_after, max(8, give_up_after // 5))
+        return f"{self._in_a_row} requests in a row failed" if self._in_a_row >= give_up_after else ""
 
     def _skip(self, key: bytes, row: Row) -> None:
         if row.record is None or key != pair_key(row.record):
@@ -186,7 +192,7 @@ def annotate(
         media: where media paths start, by default the data's folder; gets the blank picture if it lacks it.
         limit: look at so many pairs alone.
         hint: tell the teacher which tags are wanted, see ``teacher.FORMAT_HINT``.
-        give_up_after: failed requests in a row after which the run ends.
+        give_up_after: failed requests in a row after which the run ends; before the first answer sooner.
         stop: asked after each answer; True ends the run.
         progress: show a bar on standard error.
 
@@ -208,8 +214,8 @@ def annotate(
             answers = endpoint.ask_all(run.requests(_first(read_rows(data), limit)))
             for number, answer in answers:
                 run.take(number, answer)
-                if run.hopeless(give_up_after):
-                    run.report.stopped = f"{give_up_after} requests in a row failed; the last: {answer.error}"
+                if why := run.hopeless(give_up_after):
+                    run.report.stopped = f"{why}; the last: {answer.error}"
                 elif stop is not None and stop():
                     run.report.stopped = "interrupted"
                 if run.report.stopped:

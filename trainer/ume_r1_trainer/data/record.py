@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.template import DISC_MARKER, user_text
 from ume_r1_trainer.records import RecordError
 
@@ -164,13 +165,24 @@ def modality_of(record: Mapping[str, Any]) -> str:
 
 
 def place_blank(media: Path) -> None:
-    """Writes the blank picture of 28 x 28 pixels under the media root if it is not there."""
+    """Writes the blank picture of 28 x 28 pixels under the media root if it is not there.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     from PIL import Image
 
     path = media / BLANK
-    if not path.is_file():
+    if path.is_file():
+        return
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (28, 28), "white").save(path)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}, the blank picture of texts alone, cannot be written: {error}. Place it there, or give "
+            "another media folder"
+        ) from error
 
 
 def bare(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ume_r1_rag.cli.data_report import tell_annotated, tell_failed, tell_filtered, tell_selected
+from ume_r1_rag.cli.options import ready_target
 from ume_r1_rag.cli.screen import clean
 
 SAMPLE_EXAMPLES = """\b
@@ -95,6 +96,7 @@ def sample(
     50,000 of each of MMEB's 20 data sets, and all of the others. A drawn pair that cannot be used, for it is
     broken or its media are absent, is listed beside the output, and the exit status is then 1.
     """
+    ready_target(output)
     from ume_r1_rag.cli.model import needs
 
     with needs("train"):
@@ -179,6 +181,8 @@ def annotate(
     asked nor paid for again. Pairs that failed are listed beside the output, and the exit status is then 1.
     """
     from ume_r1_rag.cli.interrupt import Interrupt
+
+    ready_target(output)
     from ume_r1_rag.cli.model import needs
 
     with needs("train"):
@@ -247,6 +251,7 @@ def filter(
     <think>…</think><answer>…. Writes NAME.dropped.jsonl and NAME.report.json beside the output. Rows that are
     no annotated records make the exit status 1; so does an output without a pair.
     """
+    ready_target(output)
     from ume_r1_rag.cli.model import needs
 
     with needs("train"):
@@ -317,6 +322,7 @@ def select_rl(
     """
     if preset and image_set:
         raise typer.BadParameter("the preset names the image data sets", param_hint="'--image-set'")
+    ready_target(output)
     from ume_r1_rag.cli.model import needs
 
     with needs("train"):

@@ -12,6 +12,7 @@ import typer
 
 from ume_r1_rag.cli.data import OutputOption
 from ume_r1_rag.cli.data_report import tell_failed, tell_usage
+from ume_r1_rag.cli.options import ready_target
 from ume_r1_rag.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def pages(
     Pages become pictures below the output's folder, in pages/. The same command asks nothing twice: answers
     are kept in NAME.cache. What fails is listed in NAME.failed.jsonl, and the exit status is then 1.
     """
+    ready_target(output)
     from ume_r1_rag.cli.model import needs
 
     if output.suffix != ".jsonl":

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ume_r1_rag.cli.data import DataOption, MediaOption, OutputOption
-from ume_r1_rag.cli.options import BackendOption, BaseUrlOption, BatchOption, EngineOption, ModelOption
+from ume_r1_rag.cli.options import (
+    BackendOption,
+    BaseUrlOption,
+    BatchOption,
+    EngineOption,
+    ModelOption,
+    ready_target,
+)
 from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.types import Embedding, MultimodalInput
 
@@ -49,6 +56,7 @@ def score(
     nearest other's. Pairs that cannot be read or encoded are named, the others are done all the same; the
     exit status is then 1.
     """
+    ready_target(output)
     from ume_r1_rag.cli.model import load_encoder, needs, remote_encoder, running
 
     with needs("train"):
@@ -60,7 +68,6 @@ def score(
         else:
             encoder = remote_encoder(base_url, model)
         failed = written = 0
-        output.parent.mkdir(parents=True, exist_ok=True)
         partial = output.with_name(f"{output.name}.part")
         with partial.open("w", encoding="utf-8") as file:
             for records, faults in pools(data, pool, progress=sys.stderr.isatty()):
