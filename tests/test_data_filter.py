@@ -51,11 +51,13 @@ def repeats_somewhere(words: list[str], limits: RepetitionLimits) -> bool:
 
 
 @given(WORDS)
+@settings(deadline=None)
 def test_repetition_is_found_where_the_definition_has_it(words: list[str]):
     assert (find_repetition(" ".join(words), SMALL) is not None) == repeats_somewhere(words, SMALL)
 
 
 @given(WORDS.filter(bool), st.integers(1, 6), WORDS, WORDS)
+@settings(deadline=None)
 def test_what_is_found_stands_there_as_often_as_said(block, times, before, after):
     found = find_repetition(" ".join([*before, *block * times, *after]), SMALL)
     if times * len(block) >= 6 and times >= 3 and len(block) <= 4:
@@ -101,7 +103,7 @@ def test_what_only_looks_like_it_is_not(text: str):
 
 
 @given(st.text(max_size=300))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_any_text_can_be_looked_at(text: str):
     find_repetition(text, SMALL)
     assert estimate_tokens(text) * 4 >= len(text)
@@ -109,6 +111,7 @@ def test_any_text_can_be_looked_at(text: str):
 
 
 @given(PARTS)
+@settings(deadline=None)
 def test_what_has_the_format_has_the_official_one_and_can_be_taken_apart(text: str):
     if unlike_format(text) is None:
         assert well_formed(text)
@@ -118,6 +121,7 @@ def test_what_has_the_format_has_the_official_one_and_can_be_taken_apart(text: s
 
 
 @given(st.text(alphabet="ab \n", min_size=1), st.text(alphabet="ab \n", min_size=1))
+@settings(deadline=None)
 def test_reasoning_and_summary_that_are_not_empty_have_the_format(reasoning: str, summary: str):
     why = unlike_format(completion_text(reasoning, summary))
     assert (why is None) == bool(reasoning.strip() and summary.strip())

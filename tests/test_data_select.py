@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_pairs import annotated, pair, picture, read, write
 from typer.testing import CliRunner
@@ -30,6 +30,7 @@ def run(*arguments: object):
 
 
 @given(st.integers(0, 120), AVAILABLE)
+@settings(deadline=None)
 def test_quotas_are_all_that_can_be_had_and_as_even_as_can_be(total: int, available: dict[str, int]):
     quota = share_out(total, available)
     assert quota.keys() == available.keys()
@@ -46,6 +47,7 @@ def test_a_negative_quota_is_refused():
 
 
 @given(st.integers(1, 12), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
 def test_rank_and_margin_are_those_of_a_direct_loop(count: int, seed: int):
     rng = np.random.default_rng(seed)
     queries, targets = rng.normal(size=(2, count, 4)).astype(np.float32)
@@ -234,6 +236,7 @@ def test_a_score_that_is_no_number_is_named(tmp_path: Path):
 
 
 @given(st.lists(st.sampled_from("ab"), max_size=60), st.integers(2, 8))
+@settings(deadline=None)
 def test_pools_hold_every_pair_once_and_of_one_data_set(tmp_path_factory, names: list[str], size: int):
     rows = [pair(number, name) for number, name in enumerate(names)]
     path = write(tmp_path_factory.mktemp("pools") / "a.jsonl", rows)
