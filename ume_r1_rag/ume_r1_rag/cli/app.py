@@ -12,6 +12,9 @@ from ume_r1_rag.cli import (
     bench,
     bench_doctor,
     bench_speed,
+    data,
+    data_pages,
+    data_score,
     delete,
     doctor,
     download,
@@ -128,6 +131,13 @@ _world = _group("world", "Make the world that nano is trained on, or benchmarks 
 _world.command("make", epilog=world.EXAMPLES)(world.make)
 _world.command("mmeb", epilog=world_mmeb.EXAMPLES)(world_mmeb.mmeb)
 _group("train", "Train UME-R1-shaped models.").command("sft", epilog=train.EXAMPLES)(train.sft)
+_data = _group("data", "Make training data: pairs, their reasoning, what is kept, what RL gets.")
+_data.command("pages", epilog=data_pages.EXAMPLES)(data_pages.pages)
+_data.command("sample", epilog=data.SAMPLE_EXAMPLES)(data.sample)
+_data.command("annotate", epilog=data.ANNOTATE_EXAMPLES)(data.annotate)
+_data.command("filter", epilog=data.FILTER_EXAMPLES)(data.filter)
+_data.command("score", epilog=data_score.EXAMPLES)(data_score.score)
+_data.command("select-rl", epilog=data.SELECT_EXAMPLES)(data.select_rl)
 _bench = _group("bench", "Measure a model, the index, a server, or how fast both embeddings are had.")
 _bench.command("world", epilog=bench.EXAMPLES)(bench.world)
 _bench.command("index", epilog=bench.INDEX_EXAMPLES)(bench.index)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _CACHE_FILE = "embeddings.sqlite"
 
 _EXTRAS = {
-    "train": ("matplotlib", "torch", "transformers", "yaml"),
-    "bench": ("datasets", "pyarrow", "torch", "transformers"),
+    "train": ("datasets", "matplotlib", "openai", "pyarrow", "torch", "transformers", "yaml"),
+    "bench": ("datasets", "openai", "pyarrow", "torch", "transformers"),
     "serve": ("fastapi", "prometheus_client", "starlette", "uvicorn"),
 }
 """What an extra installs that the commands of a room import."""

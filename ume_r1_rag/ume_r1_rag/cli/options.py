@@ -202,6 +202,21 @@ def check_target(target: Path | None, option: str) -> None:
         raise typer.BadParameter(f"{str(target)!r} cannot be written", param_hint=f"'{option}'")
 
 
+def ready_target(target: Path, option: str = "--output") -> None:
+    """Makes the folder of a file that is to be written.
+
+    Raises:
+        typer.BadParameter: it cannot be made, or the file not be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(
+            f"the folder {str(target.parent)!r} cannot be made: {error.strerror}", param_hint=f"'{option}'"
+        ) from error
+    check_target(target, option)
+
+
 def names(texts: list[str] | None) -> list[Any]:
     """Returns the parts of comma-separated options."""
     return [part.strip() for text in texts or () for part in text.split(",")]

@@ -1,0 +1,1 @@
+"""How training data is made: sampled, annotated with reasoning, filtered, and chosen for RL."""
