@@ -1,0 +1,1 @@
+"""MMEB: tasks, protocols and the runner, with the rows that others published."""
