@@ -1,0 +1,1 @@
+"""MMEB: its tasks, its data, and how a model does on it."""
