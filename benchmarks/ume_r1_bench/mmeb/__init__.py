@@ -1,1 +1,1 @@
-"""MMEB: its tasks, its data, and how a model does on it."""
+"""MMEB-V2 and MMEB-V1: the tasks as data, every parser, the protocols, and what of them is on disk."""
