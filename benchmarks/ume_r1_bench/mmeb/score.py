@@ -2,13 +2,14 @@
 
 Candidates with the same vector share one column, so that they get the same score to the bit wherever they
 stand: BLAS rounds equal rows differently by their place, and a tie that is none any more would be broken by
-the order of the list. What could not be encoded stays in: a candidate is not ranked, a query counts as missed. So
-a task with failures has too low a score, and says so.
+the order of the list. What could not be encoded stays in: a candidate is not ranked, a query counts as
+missed. So a task with failures has too low a score, and says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Final
@@ -62,7 +63,7 @@ class Placed:
         return np.array([grades.get(name, 0.0) for name in self.names[number]], np.float64)
 
 
-def _names(query: Query, every: tuple[str, ...], known: Set[str]) -> tuple[str, ...]:
+def _names(query: Query, every: tuple[str, ...], known: AbstractSet[str]) -> tuple[str, ...]:
     if query.candidates is None and query.relevance.keys() <= known:
         return every  # one tuple for all queries of a global task
     return tuple(
