@@ -1,1 +1,1 @@
-"""MMEB: tasks, protocols and the runner, with the rows that others published."""
+"""MMEB-V2 and MMEB-V1: the tasks as data, every parser, the protocols, and what of them is on disk."""
