@@ -1,8 +1,8 @@
 """``MtebEncoder``: any model of ours for mteb, by disc, by gen, or by gen without thinking.
 
 mteb's own ``UMER1Wrapper`` knows gen alone. This one follows its protocol (preset ``mteb``) unless told
-otherwise, but broken generations are mended and counted, texts cannot forge a marker, and an input that cannot
-be read is an error of its task and no vector.
+otherwise; but broken generations are mended and counted, texts cannot forge a marker, and an input that
+cannot be read is an error of its task and no vector.
 """
 
 from __future__ import annotations
