@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from ume_r1_rag.cli import (
     bench,
     bench_speed,
+    claims,
     delete,
     doctor,
     download,
@@ -129,3 +130,9 @@ _bench.command("world", epilog=bench.EXAMPLES)(bench.world)
 _bench.command("index", epilog=bench.INDEX_EXAMPLES)(bench.index)
 _bench.command("serve", epilog=bench.SERVE_EXAMPLES)(bench.serve)
 _bench.command("speed", epilog=bench_speed.EXAMPLES)(bench_speed.speed)
+_claims = _group("claims", "What should be true of the real weights, and running some of it.")
+_claims.command("list", epilog=claims.LIST_EXAMPLES)(claims.list_claims)
+_claims.command("show")(claims.show)
+_claims.command("run", epilog=claims.RUN_EXAMPLES)(claims.run)
+_claims.command("cost", epilog=claims.COST_EXAMPLES)(claims.cost)
+_claims.command("parity", epilog=claims.PARITY_EXAMPLES)(claims.parity)
