@@ -21,7 +21,8 @@ ume-r1 claims run four-tasks --data MMEB-V2 --backend vllm --out claims.json
 A claim **holds** if every figure is where it should be, **fails** if one is not, is **undecided** if the 95 %
 interval of a figure reaches over a bar, and **could not run** with the reason. The JSON has figures,
 versions, the GPU, the digest of the weights and times; no host, user or folder. A figure without a bar is
-shown and decides nothing. `ume-r1 bench doctor --data DIR` says which data are missing and where they come from.
+shown and decides nothing. `ume-r1 bench doctor --data DIR` says which data are missing and where they come
+from.
 
 Hours are inputs divided by {rates}. More at once is faster; how much is claim `cost`."""
 

@@ -89,7 +89,7 @@ class ClaimRun:
             "schema": SCHEMA,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "verdicts": {one.claim.name: one.verdict for one in outcomes},
-            "models": {name: self._about(found) for name, found in self._models.items()},
+            "models": [self._about(found) for found in self._models.values()],
             "machine": machine(),
             "versions": versions(),
             "options": [self._clean(word) for word in self.extra],
