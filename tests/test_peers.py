@@ -115,16 +115,24 @@ def test_late_scores_are_the_processors_own(late, folders):
 
 
 def test_late_refuses_what_it_cannot_read_and_goes_on(late):
-    found = late.encode_documents([PICTURE, MIXED, CLIP, GONE, PICTURE])
+    two = MultimodalInput(images=(RED, BLUE))
+    found = late.encode_documents([PICTURE, two, CLIP, GONE, PICTURE])
     assert [row is None for row in found.rows] == [False, True, True, True, False]
     assert [at for at, _ in found.failures] == [1, 2, 3]
-    assert "reads one text or one image, not a text with 1 picture" in str(found.failures[0][1])
+    assert "reads one text or one image, not 2 pictures" in str(found.failures[0][1])
     assert "a video" in str(found.failures[1][1])
     assert all(isinstance(error, InputError) for _, error in found.failures)
-    scores = late.score(late.encode_queries([TEXT, MIXED]), found)
+    scores = late.score(late.encode_queries([TEXT, CLIP]), found)
     assert np.isfinite(scores[0]).tolist() == [True, False, False, False, True]
     assert np.isneginf(scores[0, 1:4]).all(), "what failed is last"
     assert np.isnan(scores[1]).all(), "a failed query has no ranking"
+
+
+def test_late_reads_the_picture_of_what_has_a_text_too_and_says_so(late, caplog):
+    mixed, alone = late.encode_documents([MIXED, MultimodalInput(images=(BLUE,))]).rows
+    assert mixed == pytest.approx(alone, abs=1e-5)
+    assert "of 1 inputs it is left out" in caplog.text
+    assert late.fingerprint["mixed"] == "picture alone"
 
 
 def test_a_bad_input_takes_nothing_along(clip):
@@ -271,6 +279,60 @@ def test_a_pickle_is_never_loaded(folders, tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"not to be opened")
     with pytest.raises(CheckpointError, match="pickles, which are not loaded"):
         open_peer(f"clip:{tmp_path}")
+
+
+@pytest.fixture(scope="module")
+def world_rows(tmp_path_factory):
+    from ume_r1_bench.world.mmeb import write_mmeb
+
+    folder = tmp_path_factory.mktemp("mmeb") / "data"
+    write_mmeb(folder, rows=3, tasks=["VOC2007", "MSVD", "ViDoRe_docvqa"], progress=False)
+    return folder
+
+
+def test_models_are_compared_in_one_run(world_rows, folders, tmp_path):
+    from typer.testing import CliRunner
+
+    from ume_r1_rag.cli.app import app
+
+    out = tmp_path / "peers.json"
+    models = ["disc:nano", "gen:nano", f"clip:{folders['clip']}", f"late:{folders['late']}"]
+    words = ["bench", "peers", *models, "--data", str(world_rows), "--think", "none", "--out", str(out)]
+    done = CliRunner().invoke(app, [*words, "--tasks", "VOC2007,MSVD,ViDoRe_docvqa"])
+    assert done.exit_code == 1, "ColQwen2 reads no videos"
+    assert "late:late reads one text or one image, not a video" in done.output
+    record = json.loads(out.read_text(encoding="utf-8"))
+    names = ["disc:nano", "gen:nano@none", "clip:clip", "late:late"]
+    assert list(record["fingerprints"]) == names
+    assert record["protocol"]["name"] == "v2.1"
+    rows = {(row["task"], row["peer"]): row for row in record["rows"]}
+    assert len(rows) == 12
+    for (task, _), row in rows.items():
+        assert row["why"] == ""
+        assert row["queries"] == 3
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["metric"] == ("ndcg_linear@5" if task == "ViDoRe_docvqa" else "hit@1")
+        assert (row["failed"] > 0) == (row["peer"] == "late:late" and task == "MSVD")
+    assert rows["MSVD", "late:late"]["value"] == 0, "clips that cannot be read are not found"
+    assert rows["VOC2007", "disc:nano"]["value"] == 1
+    assert str(tmp_path) not in out.read_text(encoding="utf-8")
+
+
+def test_a_task_that_is_not_there_has_its_reason_and_the_others_go_on(world_rows, nano_encoder):
+    from ume_r1_bench.mmeb.load import load_task
+    from ume_r1_bench.mmeb.protocol import find_protocol
+    from ume_r1_bench.mmeb.task import find_task
+    from ume_r1_bench.peers.compare import compare, table
+
+    def load(name):
+        return load_task(find_task(name), world_rows, find_protocol("v2.1"), online=False)
+
+    peers = [EncoderPeer(nano_encoder, "nano"), ServerPeer("http://127.0.0.1:9/v1", "m", timeout_s=0.2)]
+    rows = list(compare(peers, load, {"CIRR": "hit@1", "VOC2007": "hit@1"}))
+    assert ["no rows" in row.why for row in rows] == [True, True, False, False]
+    assert rows[2].value == 1
+    assert "cannot be reached" in rows[3].why
+    assert table(rows).count("not measured") == 3
 
 
 def test_fingerprints_name_weights_and_no_folder(clip, late):

@@ -1,4 +1,4 @@
-"""``EncoderPeer``: any ``Encoder`` of ours by its disc vectors; so also any sentence-transformers model."""
+"""``EncoderPeer``: any ``Encoder`` of ours by disc or gen; so also any sentence-transformers model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ume_r1_bench.peers.peer import PeerVectors, cosines, encode_batches, score_vectors
-from ume_r1_rag.types import Encoder, MultimodalInput
+from ume_r1_rag.types import Encoder, MultimodalInput, Space
 
 if TYPE_CHECKING:
     from ume_r1_bench.peers.peer import Matrix
@@ -16,20 +16,26 @@ _ROUND = 256
 
 
 class EncoderPeer:
-    """An encoder by its disc vectors.
+    """An encoder by one of its vectors.
 
     Attributes:
         name: what a table calls it.
     """
 
-    def __init__(self, encoder: Encoder, name: str) -> None:
-        """Takes an encoder; ``close`` closes it."""
-        self.name, self._encoder = name, encoder
+    def __init__(self, encoder: Encoder, name: str, mode: Space = "disc") -> None:
+        """Takes an encoder; ``close`` closes it.
+
+        Args:
+            encoder: what encodes.
+            name: what a table calls it.
+            mode: ``"disc"``, or ``"gen"`` at the encoder's own think budget.
+        """
+        self.name, self._encoder, self._mode = name, encoder, mode
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
         """The encoder's."""
-        return {"peer": "encoder", **self._encoder.fingerprint}
+        return {"peer": "encoder", "mode": self._mode, **self._encoder.fingerprint}
 
     def encode_queries(self, inputs: Sequence[MultimodalInput]) -> PeerVectors:
         """Returns the vectors of queries, with the model's prompt for queries if it has one."""
@@ -51,7 +57,7 @@ class EncoderPeer:
 
     def _encode(self, encode: Any, inputs: Sequence[MultimodalInput]) -> PeerVectors:
         def run(batch: Sequence[MultimodalInput]) -> list[Any]:
-            found = encode(list(batch), "disc", on_error="return", show_progress=False)
-            return [one if isinstance(one, Exception) else one.disc for one in found]
+            found = encode(list(batch), self._mode, on_error="return", show_progress=False)
+            return [one if isinstance(one, Exception) else one.vector(self._mode) for one in found]
 
         return encode_batches(self.name, inputs, run, batch_size=_ROUND)

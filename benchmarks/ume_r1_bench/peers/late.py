@@ -1,13 +1,14 @@
 """``LatePeer``: multi-vector models (ColPali, ColQwen2, ColBERT, …), run by sentence-transformers.
 
 A query and a page are many vectors each; the score is the sum, over the query's, of the greatest cosine to
-any of the page's. They read one text or one picture; a video, or a picture with a text, is that input's
-error.
+any of the page's. They read one text or one picture. Of a picture with a text the picture alone is read, as
+VLM2Vec's evaluation of ColPali does (``processor.py``); a video is that input's error.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from ume_r1_rag.types import MultimodalInput
 
 if TYPE_CHECKING:
     from ume_r1_bench.peers.peer import Matrix
+
+_log = logging.getLogger(__name__)
 
 SCHEMA = 1
 """Raised when the way from an input to vectors changes."""
@@ -71,6 +74,7 @@ class LatePeer:
             "weights": weights_digest(checkpoint.path, layout),
             "dtype": dtype,
             "score": "maxsim",
+            "mixed": "picture alone",
             # A directory's name means nothing elsewhere.
             "model": checkpoint.name if checkpoint.revision else "local",
             "revision": checkpoint.revision,
@@ -118,25 +122,29 @@ class LatePeer:
                         found[at] = row
             return found
 
+        self._note_dropped(inputs)
         return encode_batches(self.name, inputs, run, batch_size=self._batch_size)
 
     def _refusal(self, item: MultimodalInput) -> InputError | None:
         """Returns why the model cannot read an input; None if it can."""
-        text, images = bool(worded(item)), len(item.images)
-        if item.video is None and text + images == 1 and ("image" if images else "text") in self._reads:
+        images = len(item.images)
+        if item.video is None and images <= 1 and ("image" if images else "text") in self._reads:
             return None
-        parts = ["a text"] * text + [f"{images} picture{'s' * (images > 1)}"] * bool(images)
-        parts += [] if item.video is None else ["a video"]
+        found = "a video" if item.video is not None else f"{images} pictures" if images else "a text"
         return InputError(
-            f"{self.name} reads one {' or one '.join(self._reads)}, not {' with '.join(parts)}: leave such "
-            "inputs out"
+            f"{self.name} reads one {' or one '.join(self._reads)}, not {found}: leave such inputs out"
         )
+
+    def _note_dropped(self, inputs: Sequence[MultimodalInput]) -> None:
+        dropped = sum(bool(item.images and worded(item)) for item in inputs)
+        if dropped:
+            _log.warning("%s reads no text beside a picture: of %d inputs it is left out", self.name, dropped)
 
 
 def _sample(item: MultimodalInput) -> Any:
     from ume_r1_rag.media import load_image
 
-    # A plain string could be a path or a URL to open, so it comes under its name.
+    # With a picture, that alone. A plain string could be a path or a URL to open, so it comes under its name.
     return {"image": load_image(item.images[0])} if item.images else {"text": worded(item)}
 
 

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from ume_r1_rag.cli import (
     bench,
     bench_doctor,
+    bench_peers,
     bench_speed,
     claims,
     delete,
@@ -134,6 +135,7 @@ _bench.command("world", epilog=bench.EXAMPLES)(bench.world)
 _bench.command("index", epilog=bench.INDEX_EXAMPLES)(bench.index)
 _bench.command("serve", epilog=bench.SERVE_EXAMPLES)(bench.serve)
 _bench.command("doctor", epilog=bench_doctor.EXAMPLES)(bench_doctor.doctor)
+_bench.command("peers", epilog=bench_peers.EXAMPLES)(bench_peers.peers)
 _bench.command("speed", epilog=bench_speed.EXAMPLES)(bench_speed.speed)
 _claims = _group("claims", "What should be true of the real weights, and running some of it.")
 _claims.command("list", epilog=claims.LIST_EXAMPLES)(claims.list_claims)
