@@ -20,12 +20,24 @@ _FORMS: Final = ("-*.parquet", ".parquet", ".jsonl", ".json")
 
 def row_roots(data: Path, task: Task, protocol: Protocol) -> list[Path]:
     """Returns the folders that may hold a task's rows, the usual one first."""
-    hub = protocol.hub(task)
-    kind = data / KINDS[task.modality]
+    hub, kind = protocol.hub(task), data / KINDS[task.modality]
     if task.modality == "image":
         # One repository holds all image tasks: a folder for each, beside or among the pictures.
         return [kind, kind / "MMEB", kind / hub.folder, data / hub.folder, data / hub.repo]
-    return [kind / hub.folder, kind / kind.name / hub.folder, kind / "data" / hub.folder, data / hub.repo]
+    hubs = [hub]
+    if task.hub_old is not None and not task.is_page_task:
+        # The same rows under another owner; the page tasks alone were changed.
+        hubs.append(task.hub if hub == task.hub_old else task.hub_old)
+    return [
+        root
+        for one in hubs
+        for root in (
+            kind / one.folder,
+            kind / kind.name / one.folder,
+            kind / "data" / one.folder,
+            data / one.repo,
+        )
+    ]
 
 
 def _stems(config: str | None, split: str) -> Iterator[str]:

@@ -44,7 +44,8 @@ class Query:
     Attributes:
         id: the row's number in its data, as text; the same with and without a limit.
         item: what is encoded.
-        candidates: the distinct names that it ranks, in the row's order; None: all of the task.
+        candidates: the distinct names that it ranks, in the row's order; None: all of the task. Official rows
+            put the right one first, so nothing may depend on the order.
         relevance: name → grade above 0; every name is a candidate.
     """
 

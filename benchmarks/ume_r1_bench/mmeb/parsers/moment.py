@@ -6,6 +6,7 @@ its folder below the data directory, not the absolute path, so that results of t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Final
@@ -32,11 +33,12 @@ class MomentRetrieval(Parser):
         """Returns the candidates' folders, below the media's roots."""
         video = self._video(row)
         folder = self.media.folder(video)
-        if folder is None:
-            self.media.missing[self.media.roots[0] / video] = None
-            return []
-        names = [entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name != QUERY]
-        return [f"{video}/{name}" for name in sorted(names, key=natural_key)]
+        entries = [] if folder is None else [entry for entry in folder.iterdir() if entry.is_dir()]
+        names = [entry.name for entry in entries if entry.name != QUERY]
+        if not names:
+            self.media.missing[self.media.roots[0] / video / POSITIVE] = None
+        # The evaluator takes them as the file system lists them. By name, the right one would always be last.
+        return sorted((f"{video}/{name}" for name in names), key=_shuffled)
 
     def query(self, row: Row) -> Item:
         """Returns the video with the description."""
@@ -52,14 +54,18 @@ class MomentRetrieval(Parser):
         return self.clip_item(self.media.frames(self._clips(row)[number], self.num_frames))
 
     def relevance(self, row: Row) -> Mapping[str, float]:
-        """Returns the clip whose folder's name begins with ``positive``; of several, the last."""
+        """Returns the clip whose folder's name begins with ``positive``; of several, the last by name."""
         names = self.names(row)
         if not names:
             return {}
         right = [name for name in names if name.rsplit("/", 1)[-1].startswith(POSITIVE)]
         if not right:
             raise self.broken(row, f"no clip of it is called {POSITIVE}…")
-        return {right[-1]: 1.0}
+        return {max(right, key=natural_key): 1.0}
+
+
+def _shuffled(clip: str) -> bytes:
+    return hashlib.sha256(clip.encode()).digest()
 
 
 class MomentSeeker(Parser):

@@ -104,7 +104,7 @@ class ViDoRe(Parser):
             MmebError: a page cannot be written, or is no picture.
         """
         absent = set(self.absent())
-        if not absent or not self._holds_pages():
+        if not absent or not self.holds_pages():
             return 0
         written = 0
         for row in self.tables.read("corpus", ["corpus-id", "image"]):
@@ -114,7 +114,8 @@ class ViDoRe(Parser):
                 written += 1
         return written
 
-    def _holds_pages(self) -> bool:
+    def holds_pages(self) -> bool:
+        """Returns whether the corpus brings its pages along, so that they need not be on disk."""
         first = next(iter(self.tables.read("corpus")), {})
         return isinstance(first.get("image"), Mapping)
 
