@@ -71,12 +71,12 @@ def _average(one: Average) -> str:
 def _notes(run: Run) -> str:
     stamp, (by_name, by_content) = run.stamp, run.duplication()
     model = stamp["encoder"].get("model") or "local"
+    protocol = stamp["protocol"]["name"]
+    duplicates = f"a candidate occurs {by_name:.1f} times by name, {by_content:.1f} times by content"
     notes = [
-        f"{run.options.suite.name}, protocol {stamp['protocol']['name']}, {model}, seed {stamp['seed']}, "
-        f"{stamp['measures']}",
+        f"{run.options.suite.name}, protocol {protocol}, {model}, seed {stamp['seed']}, {stamp['measures']}",
         "points: hit@1 for image and video, ndcg_linear@5 for visdoc, with 95 % intervals",
-        f"a candidate occurs {by_name:.1f} times by name, {by_content:.1f} times by content; each was encoded "
-        "once",
+        f"{duplicates}; each was encoded once",
     ]
     if run.estimated:
         notes.append("estimates: of some tasks not all queries were asked")
