@@ -111,8 +111,22 @@ def _finding(check: Check, folder: Path) -> Figure:
     for file in sorted(folder.glob("*.json")):
         for one in _named(_json(file)):
             if one["name"] == check.key:
+                _check_whole(check, one)
                 return Figure(float(one["value"]), one.get("low"), one.get("high"))
     raise NoResult(f"no analysis in {folder.name} has {check.key!r}")
+
+
+def _check_whole(check: Check, found: Mapping[str, Any]) -> None:
+    """Refuses a figure over fewer tasks than the suite has: a mean over fewer is another number.
+
+    Raises:
+        NoResult: tasks are missing.
+    """
+    from ume_r1_bench.mmeb.suite import find_suite
+
+    wanted = len(find_suite(check.suite).tasks)
+    if found.get("tasks") != wanted:
+        raise NoResult(f"{check.key} is over {found.get('tasks')} of the {wanted} tasks of {check.suite}")
 
 
 _READERS: Final[Mapping[str, Callable[[Check, Path], Figure]]] = {

@@ -59,7 +59,8 @@ def load_task(
     drawn = draw(len(rows), limit, f"{task.name}/{seed}")
     if isinstance(parser, ViDoRe):
         parser.extract()
-    queries = tuple(_query(parser, rows[number], number) for number in drawn)
+    same: dict[str, str] = {}
+    queries = tuple(_query(parser, rows[number], number, same) for number in drawn)
     kept = rows if task.scope == "global" else [rows[number] for number in drawn]
     candidates, mentioned = collect(parser, kept)
     if parser.media.missing:
@@ -74,8 +75,11 @@ def draw(total: int, limit: int | None, seed: str) -> Sequence[int]:
     return sorted(random.Random(seed).sample(range(total), limit))
 
 
-def _query(parser: Parser, row: Row, number: int) -> Query:
-    names = tuple(dict.fromkeys(parser.names(row))) if parser.task.scope == "local" else None
+def _query(parser: Parser, row: Row, number: int, same: dict[str, str]) -> Query:
+    """Returns a row's query; equal names are one string, or a million of them take 100 MB."""
+    names = None
+    if parser.task.scope == "local":
+        names = tuple(dict.fromkeys(same.setdefault(name, name) for name in parser.names(row)))
     return Query(str(number), parser.query(row), names, parser.relevance(row))
 
 

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from ume_r1_rag.cli import (
     bench,
     bench_doctor,
+    bench_mmeb,
     bench_peers,
     bench_speed,
     claims,
@@ -135,6 +136,8 @@ _bench.command("world", epilog=bench.EXAMPLES)(bench.world)
 _bench.command("index", epilog=bench.INDEX_EXAMPLES)(bench.index)
 _bench.command("serve", epilog=bench.SERVE_EXAMPLES)(bench.serve)
 _bench.command("doctor", epilog=bench_doctor.EXAMPLES)(bench_doctor.doctor)
+_bench.command("mmeb", epilog=bench_mmeb.EXAMPLES)(bench_mmeb.mmeb)
+_bench.command("mmeb-speed", epilog=bench_mmeb.SPEED_EXAMPLES)(bench_mmeb.speed)
 _bench.command("peers", epilog=bench_peers.EXAMPLES)(bench_peers.peers)
 _bench.command("speed", epilog=bench_speed.EXAMPLES)(bench_speed.speed)
 _claims = _group("claims", "What should be true of the real weights, and running some of it.")
