@@ -146,7 +146,10 @@ def mode_folder(folder: Path, mode: str) -> Path:
     Raises:
         NoResult: it wrote none.
     """
-    found = folder / mode
+    from ume_r1_bench.mmeb.modes import parse_mode
+    from ume_r1_bench.mmeb.run import folder_of
+
+    found = folder / folder_of(parse_mode(mode))
     if not found.is_dir():
         raise NoResult(f"there is no folder {mode!r} of scores in {folder.name}")
     return found
