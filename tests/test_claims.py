@@ -321,6 +321,24 @@ def test_what_cannot_run_says_why_and_the_rest_goes_on(tmp_path):
     assert [model["name"] for model in json.loads(text)["models"]] == ["a folder"]
 
 
+def test_missing_files_do_not_refute_a_score(tmp_path):
+    claim, weights = CLAIMS["four-tasks"], tmp_path / "copy"
+
+    def run(words):
+        write_scores(tmp_path / "four-tasks" / "gen", {check.key: 50 for check in claim.checks})
+        return 1
+
+    def outcome():
+        return running(tmp_path, run, model=str(weights), data=tmp_path).decide(claim)
+
+    shutil.copytree(nano_path(), weights)
+    assert outcome().verdict == "fails"
+    (tmp_path / "four-tasks" / "results.json").write_text(json.dumps({"failures": ["a.png is not there"]}))
+    found = outcome()
+    assert found.verdict == "undecided"
+    assert "1 inputs could not be encoded" in found.why
+
+
 def test_a_claim_is_about_one_model(tmp_path):
     going = running(tmp_path, model="nano", data=tmp_path)
     found = going.decide(CLAIMS["four-tasks"])

@@ -140,6 +140,12 @@ _READERS: Final[Mapping[str, Callable[[Check, Path], Figure]]] = {
 }
 
 
+def failures(folder: Path) -> int:
+    """Returns how many inputs of a benchmark's run could not be encoded; 0 of other commands."""
+    results = folder / "results.json"
+    return len(_json(results).get("failures", ())) if results.is_file() else 0
+
+
 def mode_folder(folder: Path, mode: str) -> Path:
     """Returns where ``ume-r1 bench mmeb`` wrote a mode's files.
 

@@ -14,6 +14,7 @@ from typing import Any
 from ume_r1_bench.claims.claim import Claim, Run
 from ume_r1_bench.claims.judge import Judged, Verdict, judge, together
 from ume_r1_bench.claims.machine import machine, versions
+from ume_r1_bench.claims.results import failures
 from ume_r1_rag.checkpoints import Checkpoint, resolve_model, weights_digest
 from ume_r1_rag.errors import UmeR1Error
 
@@ -80,7 +81,12 @@ class ClaimRun:
             return Outcome(claim, "could not run", why, (), seconds if new else 0.0)
         judged = tuple(judge(check, folder) for check in claim.checks)
         reasons = dict.fromkeys(self._clean(one.why) for one in judged if one.why)
-        return Outcome(claim, together(judged), "; ".join(reasons), judged, seconds if new else 0.0)
+        verdict, failed = together(judged), failures(folder)
+        if failed:
+            reasons[f"{failed} inputs could not be encoded, and count as missed"] = None
+            # Who is short of some files shall not refute a score that they would have raised.
+            verdict = "undecided" if verdict == "fails" else verdict
+        return Outcome(claim, verdict, "; ".join(reasons), judged, seconds if new else 0.0)
 
     def record(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         """Returns all of it, to be posted."""
