@@ -11,7 +11,10 @@ from typer.core import TyperGroup
 from ume_r1_rag.cli import (
     bench,
     bench_doctor,
+    bench_mmeb,
+    bench_peers,
     bench_speed,
+    claims,
     data,
     data_pages,
     data_score,
@@ -143,4 +146,13 @@ _bench.command("world", epilog=bench.EXAMPLES)(bench.world)
 _bench.command("index", epilog=bench.INDEX_EXAMPLES)(bench.index)
 _bench.command("serve", epilog=bench.SERVE_EXAMPLES)(bench.serve)
 _bench.command("doctor", epilog=bench_doctor.EXAMPLES)(bench_doctor.doctor)
+_bench.command("mmeb", epilog=bench_mmeb.EXAMPLES)(bench_mmeb.mmeb)
+_bench.command("mmeb-speed", epilog=bench_mmeb.SPEED_EXAMPLES)(bench_mmeb.speed)
+_bench.command("peers", epilog=bench_peers.EXAMPLES)(bench_peers.peers)
 _bench.command("speed", epilog=bench_speed.EXAMPLES)(bench_speed.speed)
+_claims = _group("claims", "What should be true of the real weights, and running some of it.")
+_claims.command("list", epilog=claims.LIST_EXAMPLES)(claims.list_claims)
+_claims.command("show")(claims.show)
+_claims.command("run", epilog=claims.RUN_EXAMPLES)(claims.run)
+_claims.command("cost", epilog=claims.COST_EXAMPLES)(claims.cost)
+_claims.command("parity", epilog=claims.PARITY_EXAMPLES)(claims.parity)
