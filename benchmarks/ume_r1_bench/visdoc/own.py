@@ -1,6 +1,6 @@
 """Own: a folder of PDFs and pictures, with a CSV of questions, answers and pages.
 
-The CSV has a head with ``question``, ``file`` and ``pages``, and may have ``answers`` and ``id``. ``file`` is
+The CSV has a head with ``question``, ``file`` and ``pages``, and may have ``answers``, ``id`` and ``synthetic``. ``file`` is
 a PDF or picture relative to the folder, ``pages`` numbers from 1 as in ``3`` or ``3;5`` (none for a picture),
 ``answers`` are separated by ``|``. Rows of the same ``id`` are one question whose answer is in several files.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ume_r1_rag.ingest.files import File, Folder, Walk
 from ume_r1_rag.ingest.report import Skipped
 
 NEEDED = ("question", "file", "pages")
+_YES = frozenset({"yes", "true", "1"})
 
 
 def read_own(folder: Path, questions: Path | None = None) -> Corpus:
@@ -38,10 +39,16 @@ def read_own(folder: Path, questions: Path | None = None) -> Corpus:
     table = questions or find_table(folder)
     if table is None:
         return corpus
-    asked, wrong = _questions(table, corpus.pdfs)
+    rows = list(_rows(table))
+    asked, wrong = _questions(rows, table, corpus.pdfs)
     kept, unknown, left_out = usable(asked, corpus.documents)
-    failures = (*corpus.failures, *wrong, *unknown)
-    return replace(corpus, questions=tuple(kept), failures=failures, left_out=left_out)
+    return replace(
+        corpus,
+        questions=tuple(kept),
+        failures=(*corpus.failures, *wrong, *unknown),
+        left_out=left_out,
+        synthetic=any((row.get("synthetic") or "").strip().lower() in _YES for _, row in rows),
+    )
 
 
 def read_pages(folder: Path) -> Corpus:
@@ -103,11 +110,13 @@ def _relative(file: File, folder: Path) -> str:
     return (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
 
 
-def _questions(table: Path, pdfs: Mapping[str, int]) -> tuple[list[Question], list[str]]:
+def _questions(
+    rows: Sequence[tuple[int, dict[str, str]]], table: Path, pdfs: Mapping[str, int]
+) -> tuple[list[Question], list[str]]:
     """Returns the questions of a CSV, and what is wrong with rows that are none."""
     found: dict[str, Question] = {}
     wrong: list[str] = []
-    for line, row in _rows(table):
+    for line, row in rows:
         where = f"line {line} of {table.name}"
         text, file = (row.get("question") or "").strip(), (row.get("file") or "").strip()
         id = (row.get("id") or "").strip() or f"line-{line}"
