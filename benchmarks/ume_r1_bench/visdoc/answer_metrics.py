@@ -1,8 +1,7 @@
 """Answer metrics: exact match, token F1, ANLS and relaxed accuracy, each the best over the right answers.
 
 * ``em`` and ``f1``: SQuAD's, after lower case, without punctuation, articles and double spaces.
-* ``anls``: DocVQA's: 1 - edit distance / the longer length, after lower case and single spaces; 0 where that is
-  below .5.
+* ``anls``: DocVQA's: 1 - edit distance / the longer length, after lower case and single spaces; 0 below .5.
 * ``relaxed``: ChartQA's relaxed accuracy: a number may be 5 % off, anything else must be the same after lower
   case. As in its code 5% is .05; the departure: separators of thousands and a dollar sign are read over.
 

@@ -2,8 +2,8 @@
 
 A configuration is within the margin of the best if no other is better than it by more. Of each pair the
 difference of means has a paired bootstrap interval of 95 % over the questions: above the margin it is told to
-be worse, not above it to be within, and otherwise the questions cannot tell. Intervals are of one pair each, not
-of all at once.
+be worse, not above it to be within, and otherwise the questions cannot tell. Intervals are of one pair each,
+not of all at once.
 
 The bootstrap knows nothing of what it has not seen: where two rankings are the same on all n questions, its
 interval is empty. So an interval reaches at least as far as a share of questions may go that none of n was
@@ -207,7 +207,7 @@ def resampled(table: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float
 
 
 def least_questions(margin: float = MARGIN) -> int:
-    """Returns below how many questions nothing can be decided: what none of them is of may exceed the margin."""
+    """Returns below how many questions nothing can be decided: what none shows may exceed the margin."""
     return math.ceil(math.log(_ALPHA / 2) / math.log(1 - margin))
 
 

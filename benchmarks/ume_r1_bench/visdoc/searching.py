@@ -100,7 +100,8 @@ class Searcher:
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
                 rankings = self._batch(batch)
-                self._append([asdict(one) for one in rankings])
+                texts = [{"text": one.text} for one in batch]
+                self._append([{**asdict(one), **text} for one, text in zip(rankings, texts, strict=True)])
                 found |= {one.id: one for one in rankings}
                 bar.update(len(batch))
         if waits is not None:
@@ -161,10 +162,11 @@ class Searcher:
                     yield found
 
     def _read(self) -> dict[str, Ranking]:
+        texts = {one.id: one.text for one in self._corpus.questions}
         rankings = [
             Ranking(**{**line, "pages": tuple(line["pages"]), "scores": tuple(line["scores"])})
             for line in self._lines()
-            if "waits" not in line
+            if "waits" not in line and line.pop("text") == texts.get(line["id"])
         ]
         return {one.id: one for one in rankings}
 
