@@ -7,12 +7,13 @@ import re
 import socket
 import struct
 import threading
+import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-How = Literal["503", "429", "reset", "silent close"]
+How = Literal["500", "503", "429", "reset", "silent close", "garbled", "half", "slow"]
 
 
 @dataclass
@@ -30,7 +31,8 @@ class Failure:
 
     Attributes:
         how: an answer that is an error, a connection that is reset without one, or a connection that is
-            closed after a proper answer, as an idle one is.
+            closed after a proper answer, as an idle one is; a body that is no JSON, one that breaks off, or
+            an answer after ``slow_s``.
         pattern: is searched for in the request's method and path.
         times: with how many requests.
         after: whether the request is carried out before it fails.
@@ -48,7 +50,12 @@ class Loopback:
     Attributes:
         requests: every request, in order.
         port: where it listens, or listened last; 0 before.
+        retry_after: what an answer of status 429 asks for.
+        slow_s: how long a slow answer takes.
     """
+
+    retry_after = "7"
+    slow_s = 2.0
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -127,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.loopback.requests.append(request)
         failure = self.loopback._failure(request)
         status, content = 503, self.loopback.error("Service internal error: told to")
-        if failure is None or failure.after or failure.how == "silent close":
+        if failure is None or failure.after or failure.how in ("silent close", "half", "slow"):
             bearer = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
             status, content = self.loopback.answer(
                 request, body, self.headers.get("api-key") or bearer or None
@@ -137,16 +144,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             _reset(self.connection)
             return
-        if how in ("503", "429"):
+        if how == "slow":
+            time.sleep(self.loopback.slow_s)
+        if how == "garbled":
+            status, content = 200, b'{"choices": [{"mess'
+        if how in ("500", "503", "429"):
             status, content = int(how), self.loopback.error("told to fail")
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         if how == "429":
-            self.send_header("Retry-After", "7")
+            self.send_header("Retry-After", self.loopback.retry_after)
         self.end_headers()
-        self.wfile.write(content)
-        if how == "silent close":
+        self.wfile.write(content[: len(content) // 2] if how == "half" else content)
+        if how in ("silent close", "half"):
             self.close_connection = True
 
     do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = serve  # noqa: N815 - http.server's names
