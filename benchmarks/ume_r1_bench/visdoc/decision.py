@@ -7,7 +7,8 @@ not of all at once.
 
 The bootstrap knows nothing of what it has not seen: where two rankings are the same on all n questions, its
 interval is empty. So an interval reaches at least as far as a share of questions may go that none of n was
-of, with 95 %: 1 - .025 ** (1 / n), some 3.7 / n. Below ``least_questions`` nothing can therefore be decided.
+of, with 95 %: 1 - .025 ** (1 / n), some 3.7 / n. With fewer than ``least_questions`` no two can therefore be shown
+to be within the margin of each other; that one is far behind can be seen sooner.
 """
 
 from __future__ import annotations
@@ -207,7 +208,7 @@ def resampled(table: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float
 
 
 def least_questions(margin: float = MARGIN) -> int:
-    """Returns below how many questions nothing can be decided: what none shows may exceed the margin."""
+    """Returns with how many questions what none of them shows stays within the margin."""
     return math.ceil(math.log(_ALPHA / 2) / math.log(1 - margin))
 
 

@@ -2,8 +2,8 @@
 
 The CSV has a head with ``question``, ``file`` and ``pages``, and may have ``answers``, ``id`` and
 ``synthetic``. ``file`` is a PDF or picture relative to the folder, ``pages`` numbers from 1 as in ``3`` or
-``3;5`` (none for a picture), ``answers`` are separated by ``|``. Rows of one ``id`` are one question whose answer
-is in several files. ``synthetic`` is ``yes`` where a model drafted the question.
+``3;5`` (none for a picture), ``answers`` are separated by ``|``. Rows of one ``id`` are one question whose
+answer is in several files. ``synthetic`` is ``yes`` where a model drafted the question.
 """
 
 from __future__ import annotations

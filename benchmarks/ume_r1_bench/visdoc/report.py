@@ -67,12 +67,15 @@ class Report:
             return self._undecided(str(decision.open))
         chosen = decision.of(decision.chosen)
         if chosen.name == decision.best:
-            told = f"{chosen.name} is the best by {decision.metric} and none within the margin is cheaper"
+            told = (
+                f"{chosen.name} is the best by {decision.metric} ({_percent(chosen.mean)}), and no cheaper one is "
+                f"within {_points(decision.margin)}"
+            )
         else:
             best = decision.of(decision.best)
             told = (
-                f"{chosen.name} is the cheapest within {_points(decision.margin)} of the best ({best.name}) by "
-                f"{decision.metric}: {_percent(chosen.mean)} against {_percent(best.mean)}"
+                f"{chosen.name} is the cheapest within {_points(decision.margin)} of the best ({best.name}) "
+                f"by {decision.metric}: {_percent(chosen.mean)} against {_percent(best.mean)}"
             )
         against = "" if chosen.against is None else f"; {self._difference(chosen.name, chosen.against)}"
         return f"DECISION: {told}{against}, {decision.questions} questions; {self._cost(chosen.name)}"
@@ -80,15 +83,15 @@ class Report:
     def _undecided(self, name: str) -> str:
         decision = self.decision
         least = least_questions(decision.margin)
-        few = f" (fewer than {least} never can)" if decision.questions < least else ""
+        few = f" (fewer than {least} cannot show that two are equal)" if decision.questions < least else ""
         against = decision.of(name).against
         needed = decision.needed
         count = "no number that is worth naming" if needed is None else f"about {needed:,}"
         told = "" if against is None else f" {self._difference(name, against)}."
         return (
-            f"NOT DECIDABLE by {decision.metric} with {decision.questions} questions{few}: {name} is the cheapest "
-            f"that may be within {_points(decision.margin)} of the best ({decision.best}).{told} {count} "
-            f"questions would decide, if the differences stay (80 % power). {self._cost(name)}"
+            f"NOT DECIDABLE by {decision.metric} with {decision.questions} questions{few}: {name} is the "
+            f"cheapest that may be within {_points(decision.margin)} of the best ({decision.best}).{told} "
+            f"{count} questions would decide, if the differences stay (80 % power). {self._cost(name)}"
         )
 
     def _difference(self, name: str, against: Difference) -> str:
@@ -101,8 +104,8 @@ class Report:
         spent = next(one.spent for one in self.outcomes if one.name == name)
         pages, queries = spent.pages(self.prices), spent.queries(self.prices)
         return (
-            f"{name} costs {_money(pages, self.prices)} per 1,000 pages and {_money(queries, self.prices)} per "
-            "1,000 queries"
+            f"{name} costs {_money(pages, self.prices)} per 1,000 pages and {_money(queries, self.prices)} "
+            "per 1,000 queries"
         )
 
     def table(self) -> str:
@@ -110,12 +113,11 @@ class Report:
         corpus = self.corpus
         documents = f" of {len(set(corpus.documents.values()))} documents" if corpus.has_documents else ""
         asked = "synthetic questions, drafted by a model" if corpus.synthetic else "questions"
-        lines = [
-            self.line,
-            "",
+        ran = (
             f"{corpus.name}: {len(corpus.documents)} pages{documents}, {len(corpus.questions)} {asked}; "
-            f"model {self.model}; 95 % bootstrap intervals, seed {self.seed}",
-        ]
+            f"model {self.model}; 95 % bootstrap intervals, seed {self.seed}"
+        )
+        lines = [self.line, "", ran]
         lines += [f"  left out: {count} questions, {why}" for why, count in corpus.left_out.items()]
         lines += ["", *_grid("pages", [(one.name, one.pages) for one in self.outcomes], self.seed)]
         if corpus.has_documents:
@@ -126,7 +128,7 @@ class Report:
             head = f"answers of {self.answerer}"
             lines += ["", *_grid(head, told, self.seed)]
             lines.append(
-                f"  {self.answered} questions, the first {self.top} pages; gold: the pages that answer; none: no page"
+                f"  {self.answered} questions, {self.top} pages each; gold: the right pages; none: no page"
             )
         lines += ["", *self._costs()]
         if self.failures:
