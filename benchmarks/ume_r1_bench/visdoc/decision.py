@@ -7,8 +7,8 @@ not of all at once.
 
 The bootstrap knows nothing of what it has not seen: where two rankings are the same on all n questions, its
 interval is empty. So an interval reaches at least as far as a share of questions may go that none of n was
-of, with 95 %: 1 - .025 ** (1 / n), some 3.7 / n. With fewer than ``least_questions`` no two can therefore be shown
-to be within the margin of each other; that one is far behind can be seen sooner.
+of, with 95 %: 1 - .025 ** (1 / n), some 3.7 / n. With fewer than ``least_questions`` no two can therefore be
+shown to be equal within the margin; that one is far behind can be seen sooner.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
@@ -28,6 +29,8 @@ Verdict = Literal["within", "worse", "cannot tell"]
 MARGIN: Final = 0.01
 RESAMPLES: Final = 10_000
 _ALPHA: Final = 0.05
+_PIECE: Final = 2**23
+"""Numbers that are drawn at a time: 64 MB."""
 _Z: Final = 1.959964 + 0.841621
 """Of a two-sided test at 5 % with a power of 80 %."""
 MOST: Final = 1_000_000
@@ -196,15 +199,19 @@ def interval(values: npt.NDArray[np.float64], drawn: npt.NDArray[np.float64]) ->
 def resampled(table: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64]:
     """Returns the means of resamples of the questions, the same for all rows: ``(M, n)`` to ``(M, R)``."""
     count = table.shape[1]
-    rng = np.random.default_rng(seed)
-    means = np.empty((table.shape[0], RESAMPLES))
     # In pieces: 10,000 resamples of 10,000 questions would not fit.
-    step = max(1, 2**22 // count)
-    for start in range(0, RESAMPLES, step):
-        rows = min(step, RESAMPLES - start)
-        counts = rng.multinomial(count, np.full(count, 1 / count), size=rows)
-        means[:, start : start + rows] = table @ counts.T / count
-    return means
+    step = min(RESAMPLES, max(1, _PIECE // count))
+    pieces = range(0, RESAMPLES, step)
+    drawn = [table @ _counts(count, min(step, RESAMPLES - start), seed, start).T for start in pieces]
+    return np.concatenate(drawn, axis=1) / count
+
+
+@lru_cache(maxsize=2)
+def _counts(count: int, rows: int, seed: int, start: int) -> npt.NDArray[np.float64]:
+    """Returns how often each question is in each resample, ``(rows, count)``; reports ask many times."""
+    rng = np.random.default_rng((seed, start))
+    drawn = rng.integers(0, count, size=(rows, count)) + count * np.arange(rows)[:, None]
+    return np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
 
 
 def least_questions(margin: float = MARGIN) -> int:

@@ -76,7 +76,7 @@ def find_table(folder: Path) -> Path | None:
     if len(found) > 1 and not named:
         told = ", ".join(path.name for path in found[:3])
         raise VisdocError(f"{folder} holds several CSVs ({told}): name the one of the questions, --questions")
-    return (named or found or [None])[0]
+    return next(iter(named or found), None)
 
 
 def _files(folder: Path) -> tuple[dict[str, int], list[Picture], list[str]]:

@@ -60,6 +60,10 @@ class Report:
         return not self.failures
 
     @property
+    def _answered(self) -> list[Outcome | Bound]:
+        return [*self.outcomes, *self.bounds]
+
+    @property
     def line(self) -> str:
         """The line that decides."""
         decision = self.decision
@@ -68,8 +72,8 @@ class Report:
         chosen = decision.of(decision.chosen)
         if chosen.name == decision.best:
             told = (
-                f"{chosen.name} is the best by {decision.metric} ({_percent(chosen.mean)}), and no cheaper one is "
-                f"within {_points(decision.margin)}"
+                f"{chosen.name} is the best by {decision.metric} ({_percent(chosen.mean)}), and no cheaper "
+                f"one is within {_points(decision.margin)}"
             )
         else:
             best = decision.of(decision.best)
@@ -124,7 +128,7 @@ class Report:
             told = [(one.name, one.documents) for one in self.outcomes]
             lines += ["", *_grid("documents", told, self.seed)]
         if self.answered:
-            told = [(one.name, one.answers) for one in (*self.outcomes, *self.bounds)]
+            told = [(one.name, one.answers) for one in self._answered]
             head = f"answers of {self.answerer}"
             lines += ["", *_grid(head, told, self.seed)]
             lines.append(
@@ -243,9 +247,7 @@ class Report:
             "pages": dict(one.pages),
             "ranks": {outcome.name: outcome.first.get(one.id) for outcome in self.outcomes},
             "ndcg@5": {outcome.name: outcome.pages["ndcg@5"][number] for outcome in self.outcomes},
-            "given": {
-                of.name: of.given[one.id] for of in (*self.outcomes, *self.bounds) if one.id in of.given
-            },
+            "given": {of.name: of.given[one.id] for of in self._answered if one.id in of.given},
         }
 
 

@@ -1,8 +1,8 @@
 """World answerer: a chat model over loopback that reads the world's pages, to try the whole way.
 
 It speaks OpenAI's ``/v1/chat/completions`` and knows a request's texts and the pixels of its pictures, and
-nothing else. It answers "what is the KEY in the HEADING where OTHER is VALUE?" by the first page that says so,
-or says that it cannot; drafts such a question about a page; judges whether an answer is one of the right ones.
+nothing else. It answers "what is the KEY in the HEADING where OTHER is VALUE?" by the first page that says
+so, or says that it cannot; drafts such a question about a page; judges whether an answer is a right one.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def with_text(data: bytes, texts: list[str]) -> bytes:
                 font = raw.FPDFText_LoadStandardFont(document.raw, b"Helvetica")
                 made = raw.FPDFPageObj_CreateTextObj(document.raw, font, 12.0)
                 wide = (words + "\0").encode("utf-16-le")
-                raw.FPDFText_SetText(made, ctypes.cast(wide, ctypes.POINTER(ctypes.c_ushort)))
+                raw.FPDFText_SetText(made, (ctypes.c_ushort * (len(wide) // 2)).from_buffer_copy(wide))
                 raw.FPDFTextObj_SetTextRenderMode(made, raw.FPDF_TEXTRENDERMODE_INVISIBLE)
                 raw.FPDFPageObj_Transform(made, 1, 0, 0, 1, 14, page.get_height() - 28 * line)
                 raw.FPDFPage_InsertObject(page.raw, made)

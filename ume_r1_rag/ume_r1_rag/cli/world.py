@@ -82,6 +82,6 @@ def visdoc(
 
         made = make_visdoc(directory, seed, split, documents, pages, questions)
     typer.echo(
-        f"wrote {made.documents} PDFs of {made.pages} pages, {made.layered} of them with a text layer, and "
+        f"wrote {made.documents} PDFs with {made.pages} pages, {made.layered} of them with a text layer, and "
         f"{made.questions} questions to {directory}"
     )

@@ -1,0 +1,237 @@
+"""VisDoc RAG from PDFs to answers, with nano and a model that knows what it is shown and nothing else."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from made_files import text_pdf
+from typer.testing import CliRunner
+
+from ume_r1_bench.visdoc.configuration import configurations
+from ume_r1_bench.visdoc.encoders import Encoders
+from ume_r1_bench.visdoc.outcome import Prices
+from ume_r1_bench.visdoc.own import read_own
+from ume_r1_bench.visdoc.page import render
+from ume_r1_bench.visdoc.run import Options, run_visdoc
+from ume_r1_bench.visdoc.world_answerer import WorldAnswerer
+from ume_r1_bench.world.visdoc import make_visdoc
+from ume_r1_rag.cli.app import app
+from ume_r1_rag.errors import ConfigError
+from ume_r1_trainer.endpoint import ChatEndpoint
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("papers")
+    make_visdoc(folder, documents=9, pages=3, questions=40)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with WorldAnswerer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def encoders(nano_encoder):
+    return Encoders(lambda other: nano_encoder)
+
+
+@pytest.fixture(scope="module")
+def report(papers, work, server, encoders):
+    """A page a question is answered from: with more, nano finds nearly all there is."""
+    with ChatEndpoint(server.base_url, "world", cache=work / "answers") as endpoint:
+        return run_visdoc(read_own(papers), work, encoders, endpoint, Options(top=1, judge=True))
+
+
+def figure(report, name, metric="em"):
+    data = report.as_dict()
+    return (data["configurations"].get(name, {}).get("answers") or data["bounds"].get(name))[metric][0]
+
+
+def test_gold_pages_are_better_than_found_ones_and_these_than_none(report):
+    assert report.ok, report.failures
+    gold, none = figure(report, "gold"), figure(report, "none")
+    assert (gold, none) == (1.0, 0.0)
+    for name in ("bm25", "disc", "gen"):
+        assert gold > figure(report, name) > none, name
+    for outcome in report.outcomes:
+        # What is answered from one page is right where that page is the right one.
+        assert figure(report, outcome.name) == pytest.approx(sum(outcome.pages["recall@1"]) / 40)
+        assert figure(report, outcome.name, "judge") == figure(report, outcome.name)
+
+
+def test_words_find_what_has_a_text_layer_and_nothing_else(report, papers):
+    from ume_r1_rag.media import PdfPages
+
+    (bm25,) = (one for one in report.outcomes if one.name == "bm25")
+    layered = {}
+    for path in papers.glob("*.pdf"):
+        with PdfPages(path) as pdf:
+            layered[path.name] = bool(pdf.text(1))
+    for number, one in enumerate(report.corpus.questions):
+        (page,) = one.pages
+        if layered[page.partition("#")[0]]:
+            assert bm25.pages["recall@5"][number] == 1
+    assert 0 < sum(bm25.pages["recall@1"]) < 40
+
+
+def test_costs_are_told_and_order_as_what_is_done(report):
+    spent = {one.name: one.spent for one in report.outcomes}
+    assert spent["bm25"].index_s < spent["disc"].index_s < spent["gen"].index_s == spent["fused"].index_s
+    assert spent["bm25"].search_s < spent["gen"].search_s
+    assert all(len(one.waits) == 16 for one in spent.values())
+    assert all(one.prompt_tokens > 0 for one in spent.values())
+    priced = Prices(hour=3.6, prompt=1000.0)
+    disc = spent["disc"]
+    assert disc.pages(priced) == pytest.approx(disc.index_s / 1000)
+    assert disc.queries(priced) == pytest.approx(disc.search_s / 1000 + disc.prompt_tokens / 1000)
+
+
+def test_the_line_that_decides_stands_on_top(report):
+    first = report.table().splitlines()[0]
+    assert first == report.line == report.as_dict()["line"]
+    assert "by anls" in first
+    assert "per 1,000 pages" in first
+    assert first.startswith(("DECISION", "NOT DECIDABLE"))
+    page = render(report)
+    assert page.index("points [") < page.index("Retrieval by page")
+    json.dumps(report.as_dict())
+
+
+def test_a_second_run_encodes_searches_and_asks_nothing(report, papers, work, server, make_encoder):
+    def fail(other):
+        raise AssertionError("no model is needed")
+
+    asked = server.requests
+    nano = report.fingerprint
+
+    class Gone:
+        """What is left of nano once everything is stored: its fingerprint."""
+
+        fingerprint, spaces, think, model = nano, ("disc", "gen"), "full", "nano"
+        kinds, max_image_pixels, max_video_frames = frozenset(["page"]), 50_176, 8
+
+        def encode_query(self, *arguments, **options):
+            fail(None)
+
+        encode_document = encode_query
+
+    with ChatEndpoint(server.base_url, "world", cache=work / "answers") as endpoint:
+        options = Options(configs=("bm25", "disc", "gen", "fused"), top=1, judge=True)
+        again = run_visdoc(read_own(papers), work, Encoders(lambda other: Gone()), endpoint, options)
+    assert server.requests == asked
+    kept = {one.name: one for one in report.outcomes}
+    for one in again.outcomes:
+        assert (one.pages, one.answers, one.given) == (
+            kept[one.name].pages,
+            kept[one.name].answers,
+            kept[one.name].given,
+        )
+        assert one.spent.index_s == kept[one.name].spent.index_s
+        assert one.spent.answer_waits == []
+
+
+def test_a_removed_pdf_leaves_the_index_and_a_changed_question_is_asked_anew(papers, tmp_path, make_encoder):
+    for path in sorted(papers.glob("*.pdf"))[:3]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    first, *others = sorted(tmp_path.glob("*.pdf"))
+    table = tmp_path / "questions.csv"
+    table.write_text(f"id,question,file,pages\nq,what?,{others[0].name},1\n", encoding="utf-8")
+    encoders = Encoders(lambda other: make_encoder())
+    options = Options(configs=("disc",))
+    ranked = [run_visdoc(read_own(tmp_path), tmp_path / "work", encoders, None, options)]
+    first.unlink()
+    table.write_text(f"id,question,file,pages\nq,rent?,{others[0].name},1\n", encoding="utf-8")
+    ranked.append(run_visdoc(read_own(tmp_path), tmp_path / "work", encoders, None, options))
+    lines = [json.loads(line) for line in next((tmp_path / "work").rglob("disc.jsonl")).open()]
+    texts = [(line["text"], len(line["pages"])) for line in lines if "text" in line]
+    assert texts == [("what?", 9), ("rent?", 6)]
+    assert ranked[1].answerer is None
+    assert "by ndcg@5" in ranked[1].line
+
+
+def test_a_model_without_gen_is_measured_by_what_it_has(papers, tmp_path, make_encoder):
+    encoders = Encoders(lambda other: make_encoder(spaces=("disc",)))
+    assert [one.name for one in encoders.able([])] == ["bm25", "disc"]
+    with pytest.raises(ConfigError, match="gen needs gen vectors"):
+        run_visdoc(read_own(papers), tmp_path, encoders, None, Options(configs=("gen",)))
+    with pytest.raises(ConfigError, match=r"no configuration 'dense'.*st:MODEL"):
+        configurations(["dense"])
+    with pytest.raises(ConfigError, match="named once"):
+        configurations(["disc", "disc"])
+    other = Encoders(lambda name: make_encoder(model=name or "main", spaces=("disc",)))
+    found = run_visdoc(read_own(papers), tmp_path, other, None, Options(configs=("disc", "st:other")))
+    assert [one.name for one in found.outcomes] == ["disc", "st:other"]
+    assert found.outcomes[0].pages != found.outcomes[1].pages
+
+
+def test_what_is_not_answered_is_left_out_everywhere_and_told(papers, work, server, encoders):
+    corpus = read_own(papers)
+    lost = replace(corpus.questions[0], text=corpus.questions[0].text + " and why?")
+    corpus = replace(corpus, questions=(lost, *corpus.questions[1:8]))
+    handled = server.answer
+
+    def answer(asked):
+        if "and why?" in json.dumps(asked) and len(asked["messages"][0]["content"]) == 1:
+            raise ValueError("told to")
+        return handled(asked)
+
+    server.answer = answer
+    try:
+        with ChatEndpoint(server.base_url, "world", retries=0) as endpoint:
+            found = run_visdoc(corpus, work, encoders, endpoint, Options(configs=("bm25", "disc"), top=1))
+    finally:
+        del server.answer
+    assert not found.ok
+    assert found.answered == 7
+    assert len(found.outcomes[0].pages["ndcg@5"]) == 8
+    assert "was not answered: status 400" in found.failures[0]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["bench", "visdoc", *map(str, arguments)])
+
+
+def test_the_command_drafts_questions_where_there_are_none(papers, tmp_path):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for path in sorted(papers.glob("*.pdf"))[:2]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7")
+    out, html = tmp_path / "o.json", tmp_path / "o.html"
+    common = ("--model", "nano", "--configs", "bm25,disc", "--work", tmp_path / "work")
+    refused = run("--own", folder, *common)
+    assert refused.exit_code == 2
+    assert "no CSV of questions" in refused.output
+    done = run("--own", folder, *common, "--endpoint", "world", "--limit", 4, "--out", out, "--html", html)
+    assert done.exit_code == 1, done.output
+    data = json.loads(out.read_text(encoding="utf-8"))
+    assert data["corpus"]["synthetic"] is True
+    assert data["corpus"]["questions"] == 4
+    assert data["bounds"]["gold"]["em"][0] == 1
+    assert "broken.pdf" in data["failures"][0]
+    assert "synthetic questions" in done.stdout
+    assert "synthetic" in html.read_text(encoding="utf-8")
+    (table,) = (tmp_path / "work").rglob("drafted.csv")
+    again = run("--own", folder, "--questions", table, *common)
+    assert "synthetic questions" in again.stdout
+
+
+def test_the_command_refuses_what_does_not_go_together(papers, tmp_path):
+    assert "one of --own DIR and --set NAME" in run("--model", "nano").output
+    assert "which model" in run("--own", papers, "--endpoint", "http://localhost:1/v1").output
+    listed = run("--list-sets")
+    assert listed.exit_code == 0
+    assert "vidore/vidore_v3_hr" in listed.stdout
+    (tmp_path / "a.pdf").write_bytes(text_pdf(["rent k4t"]))
+    (tmp_path / "q.csv").write_text("question,file,pages\nwhat?,a.pdf,9\n", encoding="utf-8")
+    done = run("--own", tmp_path, "--model", "nano", "--work", tmp_path / "w")
+    assert done.exit_code == 1
+    assert "no question that can be measured" in done.output
