@@ -203,7 +203,8 @@ def resampled(table: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float
     step = min(RESAMPLES, max(1, _PIECE // count))
     pieces = range(0, RESAMPLES, step)
     drawn = [table @ _counts(count, min(step, RESAMPLES - start), seed, start).T for start in pieces]
-    return np.concatenate(drawn, axis=1) / count
+    means: npt.NDArray[np.float64] = np.concatenate(drawn, axis=1) / count
+    return means
 
 
 @lru_cache(maxsize=2)

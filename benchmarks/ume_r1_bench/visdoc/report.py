@@ -122,6 +122,8 @@ class Report:
             f"model {self.model}; 95 % bootstrap intervals, seed {self.seed}"
         )
         lines = [self.line, "", ran]
+        if self.model == "nano":
+            lines.append("  nano is an instrument: its figures are no evidence for any other model")
         lines += [f"  left out: {count} questions, {why}" for why, count in corpus.left_out.items()]
         lines += ["", *_grid("pages", [(one.name, one.pages) for one in self.outcomes], self.seed)]
         if corpus.has_documents:
