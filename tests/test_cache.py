@@ -243,6 +243,7 @@ def test_all_of_a_generation_is_kept(path, nano_encoder):
     same(made, nano_encoder.encode_document(picture, "both", **options))
     assert made.gen_samples.shape == (2, nano_encoder.dimension)
     assert made.completion_ids
+    assert len(made.sample_texts) == 2
     assert made.fingerprint != nano_encoder.encode_document(picture).fingerprint, "think is in it"
 
 

@@ -523,6 +523,10 @@ def test_samples_have_one_row_each_and_obey_their_seed(capped):
         close(sampled.gen, plain.gen)
         assert sampled.completion_ids == plain.completion_ids
         assert sampled.tokens.completion > plain.tokens.completion
+        assert plain.sample_texts == ()
+        assert len(sampled.sample_texts) == 4
+        assert len(set(sampled.sample_texts)) > 1
+    assert again.sample_texts == four[0].sample_texts[:2]
     close(again.gen_samples, four[0].gen_samples[:2])
     assert np.abs(other.gen_samples - four[0].gen_samples).max() > 1e-3
 

@@ -1,8 +1,8 @@
 """Ranking: measures of one ranked list, for graded relevance, with ties as their expected value.
 
 Candidates with exactly the same score have no order. What is measured is therefore the mean over all orders
-of the tied, each equally likely, in closed form: a constant embedding scores chance, and nothing depends on the
-order in which candidates happen to be listed.
+of the tied, each equally likely, in closed form: a constant embedding scores chance, and nothing depends on
+the order in which candidates happen to be listed.
 
 Own code, because of that: pytrec_eval, ranx and ir-measures break ties by name or by position, and only
 scikit-learn's ``ndcg_score`` averages. On lists without ties all measures equal pytrec_eval's, with ties
@@ -125,7 +125,7 @@ def _places(scores: npt.NDArray[np.float64], grades: npt.NDArray[np.float64], mo
 
 
 def _value(kind: str, places: Sequence[_Place], ideal: npt.NDArray[np.float64], k: int) -> float:
-    """Returns one measure of a ranking's first k places; ``ideal`` has the grades of the relevant, falling."""
+    """Returns one measure of a ranking's first k places; ``ideal`` has the relevant ones' grades, falling."""
     if kind == "hit":
         return sum(place.first for place in places)
     if kind == "mrr":

@@ -126,6 +126,7 @@ class Embedding:
         gen_fingerprint: digest of the encoder that wrote reasoning and summary, if that was another one: an
             earlier model, whose texts are kept while its vectors are not; empty otherwise.
         completion_ids: the generated token ids, from which the gen vector can be computed again.
+        sample_texts: reasoning and summary of each of ``gen_samples``; empty where a server made them.
     """
 
     disc: Vector | None
@@ -140,6 +141,7 @@ class Embedding:
     fingerprint: str = ""
     gen_fingerprint: str = ""
     completion_ids: tuple[int, ...] = ()
+    sample_texts: tuple[tuple[str, str], ...] = ()
 
     def vector(self, space: Space) -> Vector:
         """Returns the vector of ``space``.

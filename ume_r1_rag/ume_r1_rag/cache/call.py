@@ -137,6 +137,7 @@ def _rows(made: Embedding) -> dict[Space, Row]:
             "gen_issue": made.gen_issue,
             "think": made.think,
             "completion_ids": list(made.completion_ids),
+            "sample_texts": list(made.sample_texts),
         }
         rows["gen"] = Row(made.gen, made.gen_samples, data)
     return rows
@@ -149,6 +150,7 @@ def _embedding(rows: Mapping[Space, Row], wanted: Collection[Space]) -> Embeddin
     data = dict((gen or disc).data)  # type: ignore[union-attr]  # a mode wants at least one
     data["tokens"] = TokenCounts(**data["tokens"])
     data["completion_ids"] = tuple(data.get("completion_ids", ()))
+    data["sample_texts"] = tuple((thought, said) for thought, said in data.get("sample_texts", ()))
     return replace(
         Embedding(disc=_copied(disc), gen=_copied(gen), gen_samples=gen.samples if gen else None), **data
     )

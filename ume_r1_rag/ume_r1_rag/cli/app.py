@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from ume_r1_rag.cli import (
     bench,
+    bench_doctor,
     bench_speed,
     bench_visdoc,
     delete,
@@ -25,6 +26,7 @@ from ume_r1_rag.cli import (
     train,
     verify,
     world,
+    world_mmeb,
 )
 from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.errors import UmeR1Error
@@ -123,13 +125,15 @@ app.command("info", epilog=info.EXAMPLES)(info.info)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("download", epilog=download.EXAMPLES)(download.download)
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
-_world = _group("world", "Make the world that nano is trained on.")
+_world = _group("world", "Make the world that nano is trained on, or benchmarks of it.")
 _world.command("make", epilog=world.EXAMPLES)(world.make)
+_world.command("mmeb", epilog=world_mmeb.EXAMPLES)(world_mmeb.mmeb)
 _world.command("visdoc", epilog=world.VISDOC_EXAMPLES)(world.visdoc)
 _group("train", "Train UME-R1-shaped models.").command("sft", epilog=train.EXAMPLES)(train.sft)
 _bench = _group("bench", "Measure a model, the index, a server, or how fast both embeddings are had.")
 _bench.command("world", epilog=bench.EXAMPLES)(bench.world)
 _bench.command("index", epilog=bench.INDEX_EXAMPLES)(bench.index)
 _bench.command("serve", epilog=bench.SERVE_EXAMPLES)(bench.serve)
+_bench.command("doctor", epilog=bench_doctor.EXAMPLES)(bench_doctor.doctor)
 _bench.command("speed", epilog=bench_speed.EXAMPLES)(bench_speed.speed)
 _bench.command("visdoc", epilog=bench_visdoc.EXAMPLES)(bench_visdoc.visdoc)

@@ -28,7 +28,7 @@ _CACHE_FILE = "embeddings.sqlite"
 
 _EXTRAS = {
     "train": ("matplotlib", "torch", "transformers", "yaml"),
-    "bench": ("torch", "transformers"),
+    "bench": ("datasets", "pyarrow", "torch", "transformers"),
     "serve": ("fastapi", "prometheus_client", "starlette", "uvicorn"),
 }
 """What an extra installs that the commands of a room import."""

@@ -223,6 +223,7 @@ class Plan:
         except ValueError as error:
             raise BackendError(f"input {self.position}: {error}") from error
         text = parse(tokens.decode(result.completion_ids)) if first else None
+        sampled = [parse(tokens.decode(g.result.completion_ids)) for g in self.generations[1:] if g.result]
         counts = TokenCounts(
             result.prompt_tokens, result.visual_tokens, sum(g.decoded for g in self.generations)
         )
@@ -238,4 +239,5 @@ class Plan:
             tokens=counts,
             fingerprint=fingerprint,
             completion_ids=result.completion_ids if first else (),
+            sample_texts=tuple((one.reasoning, one.summary) for one in sampled),
         )
