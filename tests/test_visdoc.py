@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from made_files import text_pdf
 from typer.testing import CliRunner
@@ -14,6 +15,7 @@ from ume_r1_bench.visdoc.own import read_own
 from ume_r1_bench.visdoc.page import render
 from ume_r1_bench.visdoc.run import Options, run_visdoc
 from ume_r1_bench.visdoc.world_answerer import WorldAnswerer
+from ume_r1_bench.world.page import HEADS, KEYS, KINDS, values_of
 from ume_r1_bench.world.visdoc import make_visdoc
 from ume_r1_rag.cli.app import app
 from ume_r1_rag.errors import ConfigError
@@ -114,7 +116,7 @@ def test_a_second_run_encodes_searches_and_asks_nothing(report, papers, work, se
     nano = report.fingerprint
 
     class Gone:
-        """What is left of nano once everything is stored: its fingerprint."""
+        """What is left of nano once everything is stored: its fingerprint, and that it takes pictures."""
 
         fingerprint, spaces, think, model = nano, ("disc", "gen"), "full", "nano"
         kinds, max_image_pixels, max_video_frames = frozenset(["page"]), 50_176, 8
@@ -122,7 +124,8 @@ def test_a_second_run_encodes_searches_and_asks_nothing(report, papers, work, se
         def encode_query(self, *arguments, **options):
             fail(None)
 
-        encode_document = encode_query
+        def encode_document(self, inputs, mode, on_error):
+            return [None] if len(inputs) == 1 and inputs[0].size == (56, 56) else fail(None)
 
     with ChatEndpoint(server.base_url, "world", cache=work / "answers") as endpoint:
         options = Options(configs=("bm25", "disc", "gen", "fused"), top=1, judge=True)
@@ -194,6 +197,39 @@ def test_what_is_not_answered_is_left_out_everywhere_and_told(papers, work, serv
     assert found.answered == 7
     assert len(found.outcomes[0].pages["ndcg@5"]) == 8
     assert "was not answered: status 400" in found.failures[0]
+
+
+@pytest.fixture(scope="module")
+def text_model(tmp_path_factory):
+    """A sentence-transformers model that reads words alone: a random vector for each of the world's."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    words = [*HEADS, *KINDS, *KEYS, *values_of("test")]
+    tokenizer.train_from_iterator([" ".join(words)], trainers.WordLevelTrainer(special_tokens=["[UNK]"]))
+    size = tokenizer.get_vocab_size()
+    weights = np.random.default_rng(0).standard_normal((size, 64)).astype(np.float32)
+    weights[0] = 0  # of words that it does not know
+    path = tmp_path_factory.mktemp("static") / "model"
+    module = StaticEmbedding(tokenizer, embedding_weights=weights)
+    SentenceTransformer(modules=[module], device="cpu").save(str(path))
+    return path
+
+
+def test_a_text_model_of_sentence_transformers_finds_by_text_layers(papers, tmp_path, text_model):
+    out = tmp_path / "o.json"
+    configs = f"bm25,st:{text_model}"
+    done = run("--own", papers, "--configs", configs, "--work", tmp_path, "--out", out, "--endpoint", "world")
+    assert done.exit_code == 0, done.output
+    data = json.loads(out.read_text(encoding="utf-8"))
+    name = f"st:{text_model}"
+    found = [one for one in data["questions"] if one["ranks"][name] is not None]
+    assert found == [one for one in data["questions"] if one["ranks"]["bm25"] is not None]
+    assert 0 < len(found) < len(data["questions"])
+    assert sum(one["ranks"][name] == 1 for one in found) > len(found) / 3
 
 
 def run(*arguments):

@@ -12,9 +12,9 @@ from pyarrow import parquet
 from ume_r1_bench.visdoc.beir import local_rows, read_beir
 from ume_r1_bench.visdoc.corpus import VisdocError
 from ume_r1_bench.visdoc.drafting import write_table
-from ume_r1_bench.visdoc.filling import write_pictures
 from ume_r1_bench.visdoc.own import read_own, read_pages
 from ume_r1_bench.visdoc.sets import read_set, test_sets
+from ume_r1_bench.visdoc.writing import pictures_of, texts_of, write_documents
 from ume_r1_rag import QdrantIndex
 
 HEAD = "question,answers,file,pages\n"
@@ -24,8 +24,8 @@ HEAD = "question,answers,file,pages\n"
 def folder(tmp_path):
     """Two PDFs, one in a subfolder, a broken one, and a picture."""
     (tmp_path / "deep").mkdir()
-    (tmp_path / "a.pdf").write_bytes(text_pdf(["rent k4t", "tide b7m"], box=(100, 100)))
-    (tmp_path / "deep" / "b.pdf").write_bytes(text_pdf(["load c2d"], box=(100, 100)))
+    (tmp_path / "a.pdf").write_bytes(text_pdf(["rent k4t", "tide b7m"], box=(300, 300)))
+    (tmp_path / "deep" / "b.pdf").write_bytes(text_pdf(["load c2d"], box=(300, 300)))
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 no more")
     Image.new("RGB", (60, 60), "red").save(tmp_path / "scan.png")
     (tmp_path / "note.txt").write_text("no page", encoding="utf-8")
@@ -275,10 +275,22 @@ def test_pictures_are_written_as_pages_once_with_their_text(folder, make_encoder
     corpus = read_beir("v3", local_rows(folder), folder / "pictures")
     encoder = make_encoder()
     with QdrantIndex(path, fingerprint=encoder.fingerprint) as index:
-        assert write_pictures(index, encoder, corpus.pictures, "disc") == (3, [])
-        assert write_pictures(index, encoder, corpus.pictures, "disc") == (0, [])
-        assert write_pictures(index, encoder, corpus.pictures, "both") == (3, [])
+        assert write_documents(index, encoder, pictures_of(corpus), "disc") == (3, [])
+        assert write_documents(index, encoder, pictures_of(corpus), "disc") == (0, [])
+        assert write_documents(index, encoder, pictures_of(corpus), "both") == (3, [])
         (hit,) = index.retrieve(["1"])
         assert (hit.kind, hit.page, hit.document, hit.text) == ("page", 2, "report", "words of blue")
     assert encoder.seen[0].instruction == "Understand the content of the provided document image."
     assert read_pages(folder).name == folder.name
+
+
+def test_text_layers_are_pages_for_a_model_that_reads_no_pictures(folder):
+    corpus = read_pages(folder)
+    failures = []
+    found = {one.key: (one.input.text, one.page, one.document) for one in texts_of(corpus, failures)}
+    assert found == {
+        "a.pdf#page=1": ("rent k4t", 1, "a.pdf"),
+        "a.pdf#page=2": ("tide b7m", 2, "a.pdf"),
+        "deep/b.pdf#page=1": ("load c2d", 1, "deep/b.pdf"),
+    }
+    assert not failures
