@@ -40,7 +40,7 @@ class Configuration:
 CONFIGURATIONS: Final = {
     one.name: one
     for one in (
-        Configuration("bm25", "words", "words", "disc", "text", "BM25 over the text layer"),
+        Configuration("bm25", "words", "words", "disc", "text", "BM25 over text layers and file names"),
         Configuration("disc", "main", "disc", "disc", "disc", "disc vectors"),
         Configuration("gen-none", "unthinking", "gen-none", "gen", "gen", 'gen vectors with think="none"'),
         Configuration("gen", "main", "gen", "both", "gen", "gen vectors, with reasoning"),

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Configurations:
-  bm25      words of the text layer, no model
+  bm25      words of text layers and file names, no model
   disc      disc vectors
   gen-none  gen vectors with think="none": one pass
   gen       gen vectors with reasoning
   fused     disc, gen and words fused
-  st:MODEL  any sentence-transformers model
+  st:MODEL  any sentence-transformers model; one that sees no pictures gets the text layers
 
 \b
 Your own documents: a folder with PDFs (and pictures of pages) and a CSV with the columns question, file and
