@@ -9,16 +9,18 @@ from made_files import text_pdf
 from typer.testing import CliRunner
 
 from ume_r1_bench.visdoc.configuration import configurations
+from ume_r1_bench.visdoc.drafting import draft
 from ume_r1_bench.visdoc.encoders import Encoders
 from ume_r1_bench.visdoc.outcome import Prices
 from ume_r1_bench.visdoc.own import read_own
 from ume_r1_bench.visdoc.page import render
+from ume_r1_bench.visdoc.pages import Pages
 from ume_r1_bench.visdoc.run import Options, run_visdoc
 from ume_r1_bench.visdoc.world_answerer import WorldAnswerer
 from ume_r1_bench.world.page import HEADS, KEYS, KINDS, values_of
 from ume_r1_bench.world.visdoc import make_visdoc
 from ume_r1_rag.cli.app import app
-from ume_r1_rag.errors import ConfigError
+from ume_r1_rag.errors import ConfigError, ServerUnavailable
 from ume_r1_rag.media import PdfPages
 from ume_r1_trainer.endpoint import ChatEndpoint
 
@@ -265,6 +267,15 @@ def test_the_command_drafts_questions_where_there_are_none(papers, tmp_path):
     (table,) = (tmp_path / "work").rglob("drafted.csv")
     again = run("--own", folder, "--questions", table, *common)
     assert "synthetic questions" in again.stdout
+
+
+def test_an_endpoint_that_does_not_answer_is_told_before_anything_is_done(papers, tmp_path, encoders):
+    with ChatEndpoint("http://127.0.0.1:9/v1", "none", retries=0) as endpoint:
+        with pytest.raises(ServerUnavailable, match=r"none at http://127\.0\.0\.1:9/v1 does not answer"):
+            run_visdoc(read_own(papers), tmp_path / "work", encoders, endpoint, Options())
+        with pytest.raises(ServerUnavailable):
+            draft(endpoint, read_own(papers), Pages(read_own(papers), tmp_path), tmp_path / "d.csv")
+    assert not (tmp_path / "work").exists()
 
 
 def test_the_command_refuses_what_does_not_go_together(papers, tmp_path):

@@ -12,7 +12,9 @@ from pyarrow import parquet
 from ume_r1_bench.visdoc.beir import local_rows, read_beir
 from ume_r1_bench.visdoc.corpus import VisdocError
 from ume_r1_bench.visdoc.drafting import write_table
+from ume_r1_bench.visdoc.encoders import Encoders
 from ume_r1_bench.visdoc.own import read_own, read_pages
+from ume_r1_bench.visdoc.run import Options, run_visdoc
 from ume_r1_bench.visdoc.sets import read_set, test_sets
 from ume_r1_bench.visdoc.writing import pictures_of, texts_of, write_documents
 from ume_r1_rag import QdrantIndex
@@ -281,6 +283,16 @@ def test_pictures_are_written_as_pages_once_with_their_text(folder, make_encoder
         (hit,) = index.retrieve(["1"])
         assert (hit.kind, hit.page, hit.document, hit.text) == ("page", 2, "report", "words of blue")
     assert encoder.seen[0].instruction == "Understand the content of the provided document image."
+    report = run_visdoc(
+        corpus,
+        path / "work",
+        Encoders(lambda other: encoder),
+        None,
+        Options(configs=("bm25", "disc", "fused")),
+    )
+    assert report.ok
+    assert report.outcomes[0].first["1"] == 1
+    assert all(one.documents["recall@1"] == [1.0] for one in report.outcomes)
     assert read_pages(folder).name == folder.name
 
 

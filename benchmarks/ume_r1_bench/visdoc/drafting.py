@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ume_r1_bench.visdoc.answering import check_endpoint
 from ume_r1_bench.visdoc.corpus import Corpus, Question, VisdocError, check_questions
 from ume_r1_bench.visdoc.pages import Pages
 from ume_r1_rag.errors import InputError
@@ -56,10 +57,12 @@ def draft(
         progress: whether to show a bar.
 
     Raises:
+        ServerUnavailable: the model does not answer.
         VisdocError: nothing usable was drafted.
     """
     from ume_r1_trainer.endpoint import user_message
 
+    check_endpoint(endpoint)
     documents = corpus.documents
     every = list(documents)
     count = min(limit or MOST, len(every))

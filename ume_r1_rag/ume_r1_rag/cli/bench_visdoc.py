@@ -167,6 +167,10 @@ def visdoc(
     concurrency: Annotated[
         int, typer.Option("--concurrency", min=1, help="Requests to the endpoint at a time.")
     ] = 8,
+    temperature: Annotated[
+        float,
+        typer.Option("--temperature", help="Of the endpoint; below 0 it is the server's own.", min=-1),
+    ] = 0.0,
     preset: PresetOption = "serving",
     backend: BackendOption = "auto",
     engine: EngineOption = None,
@@ -226,6 +230,7 @@ def visdoc(
         )
         folder = work / _safe(name or str(own))
         chat: dict[str, Any] = {"concurrency": concurrency, "price_in": price_in, "price_out": price_out}
+        chat["options"] = {"temperature": temperature} if temperature >= 0 else None
         with _answering(endpoint, answer_model, folder, chat) as model_there:
             corpus = _corpus(own, questions, name, data, language, folder, model_there, limit, seed, shown)
             encoders = Encoders(load)
