@@ -115,6 +115,20 @@ def test_the_line_that_decides_stands_on_top(report):
     json.dumps(report.as_dict())
 
 
+def test_the_page_takes_no_markup_from_files_questions_or_answers(report):
+    evil = '<script>alert("x")</script>\u202e'
+    one = replace(report.corpus.questions[0], text=evil, answers=(evil,))
+    corpus = replace(report.corpus, name=evil, questions=(one, *report.corpus.questions[1:]))
+    outcome = replace(report.outcomes[0], given={one.id: evil})
+    hostile = replace(
+        report, corpus=corpus, outcomes=(outcome, *report.outcomes[1:]), failures=(evil,), model=evil
+    )
+    page = render(hostile)
+    assert page.count("&lt;script&gt;") >= 6
+    assert "<script" not in page
+    assert "\u202e" not in page
+
+
 def test_a_second_run_encodes_searches_and_asks_nothing(report, papers, work, server, make_encoder):
     def fail(other):
         raise AssertionError("no model is needed")

@@ -1,7 +1,9 @@
 """Corpora of VisDoc RAG: a folder of one's own, and the layouts of public test sets."""
 
 import json
+import textwrap
 from io import BytesIO
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -69,6 +71,17 @@ def test_a_csv_gives_questions_and_wrong_rows_are_told_and_left_out(folder):
     for part in ("line 6", "has pages 1 to 2", "broken.pdf", "line 8", "line 9", "no question"):
         assert part in told
     assert len(corpus.failures) == 5
+
+
+def test_the_csv_of_the_documentation_is_read(folder):
+    text = (Path(__file__).parents[1] / "docs" / "visdoc.md").read_text(encoding="utf-8")
+    block = text.partition("```csv\n")[2].partition("```")[0]
+    (folder / "reports").mkdir()
+    (folder / "reports" / "q4.pdf").write_bytes(text_pdf(["x"] * 12))
+    (folder / "questions.csv").write_text(textwrap.dedent(block), encoding="utf-8")
+    corpus = read_own(folder)
+    assert [len(one.pages) for one in corpus.questions] == [1, 2]
+    assert corpus.questions[0].answers == ("4.2 million", "4.2m")
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
