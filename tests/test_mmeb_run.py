@@ -82,7 +82,7 @@ def whole(world, tmp_path_factory, nano_encoder):
     """One run of nano with all that there is to be had."""
     out = tmp_path_factory.mktemp("results")
     given = options(
-        world, out, ("disc", "gen", "gen:disc", "gen@none"), samples=2, ablate=True, batch=2, shown=2
+        world, out, ("disc", "gen", "gen:disc", "gen@none:gen"), samples=2, ablate=True, batch=2, shown=2
     )
     encoder = Counting(nano_encoder)
     return run_mmeb(given, encoder), given, encoder
@@ -103,7 +103,7 @@ def test_disc_gen_and_samples_come_from_one_pass(whole):
 
 def test_every_mode_has_its_official_files_and_its_stamp(whole):
     run, given, _ = whole
-    for folder in ("disc", "gen", "gen-to-disc", "gen-none"):
+    for folder in ("disc", "gen", "gen-to-disc", "gen-none-to-gen"):
         for task in NAMES:
             scores = json.loads((given.out / folder / f"{task}_score.json").read_text())
             assert set(scores) == {*MEASURES, "num_pred", "num_data"}
@@ -141,7 +141,7 @@ def test_the_analysis_has_all_its_figures(whole):
     assert found["oracle"].value >= max(found["disc"].value, found["gen"].value, found["surer"].value)
     assert [one.name for one in run.curve()] == ["pass@1", "pass@2"]
     assert run.curve()[1].value >= run.curve()[0].value
-    by_mode = {one.task.name: one.scores["gen@none"].mean(one.task.metric) for one in run.results}
+    by_mode = {one.task.name: one.scores["gen@none:gen"].mean(one.task.metric) for one in run.results}
     assert found["none"].value == pytest.approx(100 * np.mean(list(by_mode.values())))
 
 
