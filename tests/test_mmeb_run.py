@@ -421,6 +421,8 @@ def test_the_command_refuses_what_cannot_be_run(world, tmp_path, words, told):
 def test_the_speed_of_both_ways_is_told_with_its_goals(world):
     found = run_speed(world, [TASKS["VOC2007"]], "nano", limit=2)
     assert found.in_rows > found.by_content
-    assert found.ours_s > 0
+    assert min(found.ours.clock_s, found.ours.cpu_s, found.once.cpu_s, found.official.cpu_s) > 0
     assert ("met" in found.table()) or ("MISSED" in found.table())
-    assert json.loads(found.to_json())["with_duplicates"] == pytest.approx(found.official_s / found.ours_s)
+    assert json.loads(found.to_json())["with_duplicates"] == pytest.approx(
+        found.official.clock_s / found.ours.clock_s
+    )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -41,6 +41,23 @@ WITHOUT: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class Took:
+    """How long something took.
+
+    Attributes:
+        clock_s: seconds that passed.
+        cpu_s: seconds of the processor, over all threads.
+    """
+
+    clock_s: float
+    cpu_s: float
+
+    def told(self) -> str:
+        """Returns both, aligned."""
+        return f"{self.clock_s:>9.1f} s, of the processor {self.cpu_s:>8.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
 class Speed:
     """What was timed.
 
@@ -51,9 +68,9 @@ class Speed:
         in_rows: queries and candidates as the rows have them.
         by_name: the same with each candidate's name once.
         by_content: different contents.
-        official_s: seconds of the official way over all of the rows; the least of the rounds, as all.
-        once_s: of the official way over each name once.
-        ours_s: of ours.
+        official: time of the official way over all of the rows; the least of the rounds, as all.
+        once: of the official way over each name once.
+        ours: of ours.
         rounds: how often each had its turn.
     """
 
@@ -63,31 +80,31 @@ class Speed:
     in_rows: int
     by_name: int
     by_content: int
-    official_s: float
-    once_s: float
-    ours_s: float
+    official: Took
+    once: Took
+    ours: Took
     rounds: int
 
     @property
     def with_duplicates(self) -> float:
         """How many times quicker ours is than the official way over all of the rows."""
-        return self.official_s / self.ours_s
+        return self.official.clock_s / self.ours.clock_s
 
     @property
     def without(self) -> float:
         """How many times quicker ours is where duplicates are removed for both."""
-        return self.once_s / self.ours_s
+        return self.once.clock_s / self.ours.clock_s
 
     def table(self) -> str:
         """Returns the figures and whether the goals are met."""
         lines = [
             f"{self.tasks} tasks, {self.queries} queries, {self.model}, disc and gen, best of {self.rounds}",
-            f"  official, every row      {self.in_rows:>6} inputs {self.official_s:>9.1f} s",
-            f"  official, each name once {self.by_name:>6} inputs {self.once_s:>9.1f} s",
-            f"  ours, each content once  {self.by_content:>6} inputs {self.ours_s:>9.1f} s",
+            f"  official, every row      {self.in_rows:>6} inputs {self.official.told()}",
+            f"  official, each name once {self.by_name:>6} inputs {self.once.told()}",
+            f"  ours, each content once  {self.by_content:>6} inputs {self.ours.told()}",
             f"duplication: an input occurs {self.in_rows / self.by_content:.1f} times by content",
-            _goal("with duplicates", self.with_duplicates, WITH),
-            _goal("without duplicates", self.without, WITHOUT),
+            _goal("with duplicates", self.with_duplicates, self.official.cpu_s / self.ours.cpu_s, WITH),
+            _goal("without duplicates", self.without, self.once.cpu_s / self.ours.cpu_s, WITHOUT),
         ]
         return "\n".join(lines)
 
@@ -97,8 +114,10 @@ class Speed:
         return json.dumps(asdict(self) | ratios, indent=1)
 
 
-def _goal(told: str, ratio: float, least: float) -> str:
-    return f"{told}: {ratio:.1f} x, goal {least:g} x: {'met' if ratio >= least else 'MISSED'}"
+def _goal(told: str, ratio: float, by_processor: float, least: float) -> str:
+    # On a busy machine the clock tells little, so both must reach it.
+    judged = "met" if min(ratio, by_processor) >= least else "MISSED"
+    return f"{told}: {ratio:.1f} x, by the processor {by_processor:.1f} x, goal {least:g} x: {judged}"
 
 
 def run_speed(
@@ -135,37 +154,32 @@ def run_speed(
     ours, official = UmeR1Encoder(model), UmeR1Encoder(model, batch_size=OFFICIAL_BATCH)
     for encoder in (ours, official):
         encoder.encode(once[:2], "both", show_progress=False)  # what is loaded on first use
-    contents = 0
-
-    def our_way() -> None:
-        nonlocal contents
-        contents = _ours(ours, read)
-
-    ways: dict[str, Callable[[], None]] = {
-        "ours": our_way,
-        "once": lambda: _official(official, once, progress),
-        "official": lambda: _official(official, every, progress),
-    }
-    took: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            way()
-            took[name].append(time.perf_counter() - began)
-    best = {name: min(times) for name, times in took.items()}
-    queries = sum(len(of.queries) for of in read)
-    return Speed(
-        ours.model,
-        len(read),
-        queries,
-        len(every),
-        len(once),
-        contents,
-        best["official"],
-        best["once"],
-        best["ours"],
+    contents: list[int] = []
+    best = _timed(
+        {
+            "ours": lambda: contents.append(_ours(ours, read)),
+            "once": lambda: _official(official, once, progress),
+            "official": lambda: _official(official, every, progress),
+        },
         rounds,
     )
+    queries = sum(len(of.queries) for of in read)
+    counts = (len(read), queries, len(every), len(once), contents[-1])
+    return Speed(ours.model, *counts, **best, rounds=rounds)
+
+
+def _timed(ways: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, Took]:
+    """Returns the least that each way took; they take turns."""
+    took: dict[str, list[Took]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            clock, cpu = time.perf_counter(), time.process_time()
+            way()
+            took[name].append(Took(time.perf_counter() - clock, time.process_time() - cpu))
+    return {
+        name: Took(min(one.clock_s for one in times), min(one.cpu_s for one in times))
+        for name, times in took.items()
+    }
 
 
 def _in_rows(of: TaskData) -> list[MultimodalInput]:
