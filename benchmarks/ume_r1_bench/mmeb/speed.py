@@ -165,7 +165,7 @@ def run_speed(
     )
     queries = sum(len(of.queries) for of in read)
     counts = (len(read), queries, len(every), len(once), contents[-1])
-    return Speed(ours.model, *counts, **best, rounds=rounds)
+    return Speed(ours.model, *counts, best["official"], best["once"], best["ours"], rounds)
 
 
 def _timed(ways: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, Took]:
