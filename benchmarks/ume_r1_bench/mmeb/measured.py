@@ -143,6 +143,36 @@ class TaskRun:
             for number in range(self.options.samples)
         ]
 
+    def lost(self) -> int:
+        """Returns how many queries and candidates lack a vector in some mode."""
+        gone = set()
+        for mode in self.options.modes:
+            for at, (side, keys) in enumerate(zip(mode.sides, self._keys(), strict=True)):
+                store = self.vectors.store(side)
+                for place, key in enumerate(keys):
+                    there = self.reasoned.get(key, "") if side.way == "ext" else key
+                    if there not in store:
+                        gone.add((at, place))
+        return len(gone)
+
+    def texts(self, mode: Mode, key: str) -> tuple[str, str, str]:
+        """Returns reasoning, summary and flaw of a query in a mode; empty where nothing was written."""
+        if mode.query.way == "ext":
+            return self.outside.get(key, ""), "", ""
+        store = self.vectors.store(mode.query)
+        if mode.query.way == "disc" or key not in store:
+            return "", "", ""
+        row = store.row(key)
+        return str(row["reasoning"] or ""), str(row["summary"] or ""), str(row["issue"] or "")
+
+    def sample_texts(self, key: str) -> list[tuple[str, str]]:
+        """Returns reasoning and summary of a query's samples."""
+        gen = self.options.gen
+        if gen is None or not self.options.samples:
+            return []
+        store = self.vectors.samples(gen.query.think, self._sampled)
+        return [(thought, said) for thought, said in store.row(key)["texts"]] if key in store else []
+
     def analyse(self, done: Mapping[Mode, TaskScore], samples: Sequence[TaskScore]) -> Measured:
         """Returns every query's value of the reported measure in every way.
 

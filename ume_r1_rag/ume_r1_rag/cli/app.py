@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from ume_r1_rag.cli import (
     bench,
     bench_doctor,
+    bench_mmeb,
     bench_speed,
     bench_visdoc,
     delete,
@@ -135,5 +136,7 @@ _bench.command("world", epilog=bench.EXAMPLES)(bench.world)
 _bench.command("index", epilog=bench.INDEX_EXAMPLES)(bench.index)
 _bench.command("serve", epilog=bench.SERVE_EXAMPLES)(bench.serve)
 _bench.command("doctor", epilog=bench_doctor.EXAMPLES)(bench_doctor.doctor)
+_bench.command("mmeb", epilog=bench_mmeb.EXAMPLES)(bench_mmeb.mmeb)
+_bench.command("mmeb-speed", epilog=bench_mmeb.SPEED_EXAMPLES)(bench_mmeb.speed)
 _bench.command("speed", epilog=bench_speed.EXAMPLES)(bench_speed.speed)
 _bench.command("visdoc", epilog=bench_visdoc.EXAMPLES)(bench_visdoc.visdoc)
