@@ -48,7 +48,8 @@ demo: env
 # nano is an instrument: what this shows is that all of it runs, and how long it takes.
 bench: env
 	$(BIN)/ume-r1 world mmeb runs/bench/mmeb --mini
-	$(NANO) $(BIN)/ume-r1 bench mmeb --data runs/bench/mmeb --suite mini --model nano
+	$(NANO) $(BIN)/ume-r1 bench mmeb --data runs/bench/mmeb --suite mini --model nano \
+	  --out runs/bench/results --report runs/bench/mmeb.html
 	$(BIN)/ume-r1 world visdoc runs/bench/papers
 	$(NANO) $(BIN)/ume-r1 bench visdoc --own runs/bench/papers --model nano --endpoint world \
 	  --work runs/bench/visdoc --out runs/bench/visdoc.json --html runs/bench/visdoc.html $(ARGS)
