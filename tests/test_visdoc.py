@@ -1,6 +1,7 @@
 """VisDoc RAG from PDFs to answers, with nano and a model that knows what it is shown and nothing else."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from made_files import text_pdf
 from typer.testing import CliRunner
 
 from ume_r1_bench.visdoc.configuration import configurations
+from ume_r1_bench.visdoc.decision import decide
 from ume_r1_bench.visdoc.drafting import draft
 from ume_r1_bench.visdoc.encoders import Encoders
 from ume_r1_bench.visdoc.outcome import Prices
@@ -113,6 +115,30 @@ def test_the_line_that_decides_stands_on_top(report):
     page = render(report)
     assert page.index("points [") < page.index("Retrieval by page")
     json.dumps(report.as_dict())
+
+
+def test_the_line_says_when_the_questions_are_too_few(report):
+    costs = {"cheap": 1.0, "dear": 2.0}
+    spent = report.outcomes[0].spent
+    outcomes = tuple(replace(report.outcomes[0], name=name, spent=spent) for name in costs)
+
+    def line(cheap, dear):
+        values = {"cheap": cheap, "dear": dear}
+        return replace(report, outcomes=outcomes, decision=decide(values, costs, "anls")).line
+
+    even, odd = [1.0, 0.0] * 20, [0.0, 1.0] * 20
+    few = "NOT DECIDABLE by anls with 40 questions (fewer than 368 cannot show that two are equal): cheap "
+    assert line(even, odd).startswith(few + "is the cheapest and has the best mean")
+    assert line(even, [1.0, *odd[1:]]).startswith(
+        few + "is the cheapest that may be within 1 point of the best"
+    )
+    assert re.search(r"About [\d,]+ questions would decide", line(even, odd))
+    assert line([0.0] * 40, [1.0] * 40).startswith(
+        "DECISION: dear is the best by anls (100.0), and no cheaper"
+    )
+    same = [1.0, 0.0] * 400
+    told = line(same, [*same[:-1], 1.0])
+    assert told.startswith("DECISION: cheap is the cheapest within 1 point of the best (dear) by anls: 50.0 ")
 
 
 def test_the_page_takes_no_markup_from_files_questions_or_answers(report):

@@ -90,11 +90,17 @@ class Report:
         few = f" (fewer than {least} cannot show that two are equal)" if decision.questions < least else ""
         against = decision.of(name).against
         needed = decision.needed
-        count = "no number that is worth naming" if needed is None else f"about {needed:,}"
+        count = "No number that is worth naming of" if needed is None else f"About {needed:,}"
         told = "" if against is None else f" {self._difference(name, against)}."
+        point = _points(decision.margin)
+        if name == decision.best:
+            stands = (
+                f"{name} is the cheapest and has the best mean, but another may be more than {point} better"
+            )
+        else:
+            stands = f"{name} is the cheapest that may be within {point} of the best ({decision.best})"
         return (
-            f"NOT DECIDABLE by {decision.metric} with {decision.questions} questions{few}: {name} is the "
-            f"cheapest that may be within {_points(decision.margin)} of the best ({decision.best}).{told} "
+            f"NOT DECIDABLE by {decision.metric} with {decision.questions} questions{few}: {stands}.{told} "
             f"{count} questions would decide, if the differences stay (80 % power). {self._cost(name)}"
         )
 
