@@ -11,14 +11,16 @@ ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.made
 VLLM_STAMP := .venv/.made-vllm
-PYTEST = HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=$(THREADS) $(BIN)/pytest --durations=20
+NANO = HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=$(THREADS)
+PYTEST = $(NANO) $(BIN)/pytest --durations=20
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint check FORCE
+.PHONY: help env demo bench test lint check FORCE
 
 help:
 	@echo "make env     make or refresh .venv (TORCH=cpu-set or TORCH=as-found to choose torch's build)"
 	@echo "make demo    index a small corpus, search it and write a page, on the CPU"
+	@echo "make bench   mini MMEB, and pages to answers, with nano on the CPU: a quarter of an hour"
 	@echo "make test    the fast tests, offline (ARGS=... is handed to pytest)"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make check   lint, then the slow tests: builds, installations, fuzzing"
@@ -42,6 +44,15 @@ FORCE:
 
 demo: env
 	$(BIN)/python -m ume_r1_bench.demo $(ARGS)
+
+# nano is an instrument: what this shows is that all of it runs, and how long it takes.
+bench: env
+	$(BIN)/ume-r1 world mmeb runs/bench/mmeb --mini
+	$(NANO) $(BIN)/ume-r1 bench mmeb --data runs/bench/mmeb --suite mini --model nano \
+	  --out runs/bench/results --report runs/bench/mmeb.html
+	$(BIN)/ume-r1 world visdoc runs/bench/papers
+	$(NANO) $(BIN)/ume-r1 bench visdoc --own runs/bench/papers --model nano --endpoint world \
+	  --work runs/bench/visdoc --out runs/bench/visdoc.json --html runs/bench/visdoc.html $(ARGS)
 
 test: $(VLLM_STAMP)
 	$(PYTEST) $(ARGS)

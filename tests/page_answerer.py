@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 
-from page_reader import PageReader, blocks_of, open_url, read_page
+from page_reader import PageReader, blocks_of, open_url
+
+from ume_r1_bench.visdoc.page_reader import read_page
 
 NOTHING = "I cannot find that on these pages."
 QUESTION = re.compile(r"what is the (\w+) of the (\w+ \w+)\?", re.IGNORECASE)

@@ -12,21 +12,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from functools import cache
 from io import BytesIO
-from itertools import product
 
-import numpy as np
 from loopback import Loopback, Request
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from ume_r1_bench.world import page as words
-from ume_r1_bench.world.sheet import FONT_SIZE, INK, KEY_SLOT, PAPER, ROW, SIZE, SLOT, VALUE_SLOT
+from ume_r1_bench.visdoc.page_reader import read_page
 
 UNKNOWN = "I do not know"
-HEADINGS = tuple(f"{head} {kind}" for head, kind in product(words.HEADS, words.KINDS))
-UNLIKE = 400
-"""Mean square from which on a picture's first row is no heading."""
 QUESTION = re.compile(r"what is the (\w+) in the (\w+ \w+) where (\w+) is (\w+)\?")
 
 
@@ -106,44 +99,3 @@ def answer(question, pictures):
         if shown == heading and lines.get(other) == value and key in lines:
             return f"{lines[key]} [{number}]"
     return UNKNOWN
-
-
-def read_page(picture):
-    """Returns a page's heading and its lines ``{key: value}``, or None if the picture is no such page."""
-    if picture.width != picture.height:
-        return None
-    pixels = np.asarray(picture.resize((SIZE, SIZE)).convert("L"), dtype=np.float32)
-    heading, error = best(pixels[:ROW], HEADINGS)
-    if error > UNLIKE:
-        return None
-    lines = {}
-    for row in (1, 2, 3):
-        strip = pixels[row * ROW : (row + 1) * ROW]
-        key, _ = best(strip[:, KEY_SLOT * SLOT : VALUE_SLOT * SLOT], words.KEYS)
-        lines[key] = ""
-        for place, letters in enumerate((words.LETTERS, words.DIGITS, words.LETTERS), VALUE_SLOT):
-            lines[key] += best(strip[:, place * SLOT : (place + 1) * SLOT], tuple(letters))[0]
-    return heading, lines
-
-
-def best(strip, texts):
-    """Returns the text that a strip shows most likely, and the mean square by which it differs."""
-    named, drawings = drawn(texts, strip.shape[1])
-    errors = ((drawings - strip) ** 2).mean(axis=(1, 2))
-    at = int(errors.argmin())
-    return named[at], float(errors[at])
-
-
-@cache
-def drawn(texts, width):
-    """Returns each text as the world draws it, ``(N, ROW, width)``, at every jitter, and which text it is."""
-    jitters = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x == 0 or texts != HEADINGS]
-    drawings = []
-    for text, (right, down) in product(texts, jitters):
-        image = Image.new("L", (width, ROW), PAPER[0])
-        draw = ImageDraw.Draw(image)
-        for slot, letter in enumerate(text):
-            place = (slot * SLOT + SLOT // 2 + right, 20 + down)
-            draw.text(place, letter, fill=INK[0], font=ImageFont.load_default(FONT_SIZE), anchor="ms")
-        drawings.append(np.asarray(image, dtype=np.float32))
-    return [text for text in texts for _ in jitters], np.stack(drawings)

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from page_reader import UNKNOWN, PageReader, read_page, reply
+from page_reader import UNKNOWN, PageReader, reply
 
 from langchain_ume_r1 import UmeR1Embeddings, UmeR1Retriever
+from ume_r1_bench.visdoc.page_reader import read_page
 from ume_r1_bench.world.clip import sample_clip_group
 from ume_r1_bench.world.codec import encode_mp4, encode_pdf, encode_png
 from ume_r1_bench.world.film import draw_clip

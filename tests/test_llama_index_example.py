@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from llama_index.llms.openai_like import OpenAILike
 from page_answerer import NOTHING, PageAnswerer, answer
-from page_reader import read_page
 
 from llama_index.embeddings.ume_r1 import UmeR1Embedding
+from ume_r1_bench.visdoc.page_reader import read_page
 from ume_r1_bench.world import make_world
 from ume_r1_bench.world.codec import encode_pdf
 from ume_r1_bench.world.page import Chart, Page

@@ -57,20 +57,26 @@ def changed(change: Change, rows: Mapping[str, Mapping[str, Any]], seed: int) ->
     return out
 
 
-def force(
-    encoder: Encoder, wanted: Sequence[tuple[Content, str]]
-) -> list[npt.NDArray[np.float32] | UmeR1Error]:
+def check_forcible(encoder: Encoder) -> None:
+    """Checks that an encoder runs a model whose words can be given to it.
+
+    Raises:
+        ConfigError: it is a server's, or of another kind.
+    """
+    if not all(hasattr(encoder, name) for name in ("backend", "prompt_ids", "load_media")):
+        raise ConfigError("thinking can be changed in a local UME-R1 alone: leave the ablations out")
+
+
+def force(encoder: Any, wanted: Sequence[tuple[Content, str]]) -> list[npt.NDArray[np.float32] | UmeR1Error]:
     """Returns ``(D,)`` gen vectors of contents at the end of given completions, errors in place.
 
     Raises:
         ConfigError: the encoder has no model of its own here that could be forced.
     """
     from ume_r1_rag.backends.base import Request, Sampling
-    from ume_r1_rag.encoder import UmeR1Encoder
     from ume_r1_rag.pooling import normalize
 
-    if not isinstance(encoder, UmeR1Encoder):
-        raise ConfigError("thinking can be changed in a local UME-R1 alone: leave the ablations out")
+    check_forcible(encoder)
     tokens = encoder.backend.prompt_tokenizer
     out: dict[int, npt.NDArray[np.float32] | UmeR1Error] = {}
     requests = []

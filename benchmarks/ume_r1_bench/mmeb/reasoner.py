@@ -27,13 +27,12 @@ PROMPT: Final = (
 
 
 class Reasoner(Protocol):
-    """What writes reasonings.
+    """What writes reasonings."""
 
-    Attributes:
-        name: what it is called in results.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in results."""
+        ...
 
     def reason(self, inputs: Sequence[MultimodalInput]) -> Iterator[tuple[int, str | UmeR1Error]]:
         """Yields number and reasoning of each input, in any order; an error in its place."""

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ume_r1_bench.mmeb.aggregate import Average, averages
 from ume_r1_bench.mmeb.analysis import Finding, Measured, curve, findings
 from ume_r1_bench.mmeb.card import Card, make_cards
+from ume_r1_bench.mmeb.forcing import check_forcible
 from ume_r1_bench.mmeb.load import load_task
 from ume_r1_bench.mmeb.measured import TaskRun
 from ume_r1_bench.mmeb.modes import Mode
@@ -178,6 +179,8 @@ def run_mmeb(options: Options, encoder: Encoder, progress: bool = False) -> Run:
     Raises:
         UmeR1Error: nothing can be written, or the encoder cannot do what is asked.
     """
+    if options.ablate:
+        check_forcible(encoder)
     options.out.mkdir(parents=True, exist_ok=True)
     vectors = Vectors(encoder, options.encodings or options.out / "encodings", options.shard, progress)
     run = Run(options, make_stamp(encoder, options.protocol, **_asked(options)))

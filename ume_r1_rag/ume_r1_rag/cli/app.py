@@ -14,6 +14,7 @@ from ume_r1_rag.cli import (
     bench_mmeb,
     bench_peers,
     bench_speed,
+    bench_visdoc,
     claims,
     data,
     data_pages,
@@ -133,6 +134,7 @@ app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 _world = _group("world", "Make the world that nano is trained on, or benchmarks of it.")
 _world.command("make", epilog=world.EXAMPLES)(world.make)
 _world.command("mmeb", epilog=world_mmeb.EXAMPLES)(world_mmeb.mmeb)
+_world.command("visdoc", epilog=world.VISDOC_EXAMPLES)(world.visdoc)
 _group("train", "Train UME-R1-shaped models.").command("sft", epilog=train.EXAMPLES)(train.sft)
 _data = _group("data", "Make training data: pairs, their reasoning, what is kept, what RL gets.")
 _data.command("pages", epilog=data_pages.EXAMPLES)(data_pages.pages)
@@ -150,6 +152,7 @@ _bench.command("mmeb", epilog=bench_mmeb.EXAMPLES)(bench_mmeb.mmeb)
 _bench.command("mmeb-speed", epilog=bench_mmeb.SPEED_EXAMPLES)(bench_mmeb.speed)
 _bench.command("peers", epilog=bench_peers.EXAMPLES)(bench_peers.peers)
 _bench.command("speed", epilog=bench_speed.EXAMPLES)(bench_speed.speed)
+_bench.command("visdoc", epilog=bench_visdoc.EXAMPLES)(bench_visdoc.visdoc)
 _claims = _group("claims", "What should be true of the real weights, and running some of it.")
 _claims.command("list", epilog=claims.LIST_EXAMPLES)(claims.list_claims)
 _claims.command("show")(claims.show)

@@ -73,7 +73,7 @@ def mmeb(
     suite: Annotated[Suite, typer.Option("--suite", help="Which tasks, and which averages.")] = "mmeb-v2",
     tasks: TasksOption = None,
     protocol: Annotated[
-        ProtocolName, typer.Option("--protocol", help="How rows are rendered; docs/mmeb.md compares them.")
+        ProtocolName, typer.Option("--protocol", help="How rows are rendered; see docs/mmeb_data.md.")
     ] = "v2.1",
     modes: Annotated[
         list[str] | None,

@@ -1,4 +1,4 @@
-"""``ume-r1 world make``: the procedural world as files."""
+"""``ume-r1 world``: the procedural world as files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ Examples:
   ume-r1 world make runs/test                           # a corpus with queries, to measure on
   ume-r1 world make runs/train --split train --sft      # training records
   ume-r1 world make runs/demo --split demo              # a small folder to try a search on
+"""
+
+VISDOC_EXAMPLES = """\b
+Examples:
+  ume-r1 world visdoc runs/papers
+  ume-r1 bench visdoc --own runs/papers --model nano --endpoint world
 """
 
 Split = Literal["train", "dev", "test", "demo"]
@@ -54,3 +60,28 @@ def make(
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     typer.echo(f"wrote {told}, {made.files} media files to {made.directory}")
     typer.echo("\n".join(f"  {family:<18} {count:>6}" for family, count in made.queries.items()))
+
+
+def visdoc(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", file_okay=False, help="Where to.", show_default=False)
+    ],
+    split: Annotated[Split, typer.Option("--split", help="Whose values the pages show.")] = "test",
+    seed: Annotated[int, typer.Option("--seed", help="Which contents of the split.")] = 0,
+    documents: Annotated[int, typer.Option("--documents", min=1, help="PDFs; half have a text layer.")] = 24,
+    pages: Annotated[int, typer.Option("--pages", min=1, help="Pages of each.")] = 5,
+    questions: Annotated[
+        int, typer.Option("--questions", min=1, help="At most so many, about two thirds of the PDFs.")
+    ] = 400,
+) -> None:
+    """Write PDFs with a CSV of questions, for `ume-r1 bench visdoc --own`; the same for the same seed."""
+    from ume_r1_rag.cli.model import needs
+
+    with needs("bench"):
+        from ume_r1_bench.world.visdoc import make_visdoc
+
+        made = make_visdoc(directory, seed, split, documents, pages, questions)
+    typer.echo(
+        f"wrote {made.documents} PDFs with {made.pages} pages, {made.layered} of them with a text layer, and "
+        f"{made.questions} questions to {directory}"
+    )

@@ -40,8 +40,11 @@ def _card(card: Card) -> str:
     samples = ""
     if card.samples:
         columns = "".join(map(_column, card.samples))
+        # What is worth looking at: samples of which some find it and some do not.
+        found = [one.rank == 1 for one in card.samples]
+        opened = " open" if any(found) and not all(found) else ""
         samples = (
-            "<details><summary>The same query thought about "
+            f"<details{opened}><summary>The same query thought about "
             f'{len(card.samples)} more times, sampled</summary><div class="ways">{columns}</div></details>'
         )
     ways = "".join(map(_column, card.rankings))
@@ -86,8 +89,10 @@ def _rank(one: Ranking) -> str:
 
 
 def _candidate(one: Shown, mark: bool = True) -> str:
-    label = one.text.strip() or one.name
+    # The text of a picture or clip is mostly the instruction that all of a task have.
+    label = one.name if one.thumbnail and one.name else one.text.strip() or one.name
     shown = picture(one.thumbnail, label)
     kind = " right" if one.right and mark else ""
+    label = label.rpartition("/")[2] if one.thumbnail else label
     words = f"<bdi>{cut(label, _NAME)}</bdi>"
     return f'<li class="one{kind}">{shown}<span>{words}</span></li>'

@@ -27,7 +27,7 @@ def beside_published(run: Run) -> str:
     suite = run.options.suite
     columns = ["All", *suite.modalities, *suite.meta_tasks, *suite.splits]
     columns = list(dict.fromkeys(columns)) if len(suite.meta_tasks) > 1 else ["All", *suite.splits]
-    head = "".join(f"<th>{text(_short(name))}</th>" for name in columns)
+    head = "".join(f"<th>{_column(name)}</th>" for name in columns)
     rows = []
     for mode in run.options.modes:
         found = {one.name: one for one in run.averages(mode.name)}
@@ -65,8 +65,9 @@ def _row(who: str, protocol: str, cells: Mapping[str, str], columns: Sequence[st
     return f'<tr class="{kind}"><th class="who">{who}</th><td class="who">{text(protocol)}</td>{numbers}</tr>'
 
 
-def _short(name: str) -> str:
-    return name.partition("/")[2] or name
+def _column(name: str) -> str:
+    modality, _, group = name.partition("/")
+    return f"{text(modality)}<br>{text(group)}" if group else text(name)
 
 
 def _published(suite: Suite) -> list[PublishedRow]:
