@@ -5,6 +5,7 @@ from mmeb_rows import film, load, touch, write
 
 from ume_r1_bench.mmeb.errors import DataMissing, MmebError
 from ume_r1_bench.mmeb.parsers.video_qa import SUBSETS
+from ume_r1_bench.mmeb.protocol import PROTOCOLS
 from ume_r1_bench.mmeb.task import TASKS
 
 ASK = (
@@ -78,6 +79,8 @@ def test_video_mme_keys_by_the_option_and_embeds_it_without_its_letter(tmp_path)
     texts = {key: item.text for key, item in data.candidates.items()}
     # "C.Joe" is the official slip: without ". " its last character is all that is embedded.
     assert texts == {"A. Tom.": "Tom", "B. Ann. S.": "Ann. S", "C.Joe": "e", "D. ": None}
+    (white,) = data.candidates["D. "].to_input().images
+    assert (white.size, white.getcolors()) == ((28, 28), [(784, (255, 255, 255))])
 
 
 def test_nextqa_has_five_columns_of_options(tmp_path):
@@ -95,9 +98,11 @@ def test_nextqa_has_five_columns_of_options(tmp_path):
 def test_egoschema_joins_the_options_to_the_question(tmp_path):
     options = ["A. He cooks.", "B. He eats."]
     row = {"video_idx": "e", "question_idx": "1", "question": "What?", "option": options, "answer": "1"}
-    write(tmp_path / "video-tasks/EgoSchema/Subset/test.jsonl", [row])
+    # Its first owner wrote it small; either copy will do for every protocol.
+    write(tmp_path / "video-tasks/egoschema/Subset/test.jsonl", [row])
     film(tmp_path / "video-tasks/frames/video_qa/EgoSchema/e")
     data = load("EgoSchema", tmp_path)
+    assert load("EgoSchema", tmp_path, PROTOCOLS["ume-r1-paper"]).queries == data.queries
     assert data.queries[0].item.rendered == f"<|video_pad|> {ASK}What?A. He cooks. B. He eats."
     assert data.queries[0].relevance == {"B. He eats.": 1.0}
     assert data.candidates["B. He eats."].text == "He eats"

@@ -18,6 +18,8 @@ from ume_r1_bench.mmeb.protocol import PROTOCOLS
 from ume_r1_bench.mmeb.suite import SUITES, choose_tasks
 from ume_r1_bench.mmeb.task import TASKS, Hub
 from ume_r1_bench.world.mmeb import LAYOUTS, write_mmeb
+from ume_r1_bench.world.mmeb.write import MOST
+from ume_r1_bench.world.sheet import SIZE
 from ume_r1_bench.world.split import WorldError
 from ume_r1_rag.cli import bench_doctor, world_mmeb
 from ume_r1_rag.cli.app import app
@@ -59,7 +61,7 @@ def test_all_tasks_load_and_every_file_is_a_picture(mmeb, name):
         assert len(data.candidates) <= data.rows
     for item in data.candidates.values():
         with Image.open(item.images[0]) as page:
-            assert page.size == (224, 224)
+            assert page.size == (SIZE, SIZE)
 
 
 def filled(template, task, row):
@@ -288,6 +290,8 @@ def test_rows_come_through_datasets_where_they_are_not_on_disk(few, tmp_path, mo
     for mine, yours in zip(here.candidates.values(), there.candidates.values(), strict=True):
         with Image.open(mine.images[0]) as one, Image.open(yours.images[0]) as other:
             assert one.tobytes() == other.tobytes()
+    corpus = datasets.load_dataset(hub.repo, "corpus", split="test")
+    assert isinstance(corpus.features["image"], datasets.Image)
     assert datasets.load_dataset(str(few / "image-tasks"), "WebQA", split="test").num_rows == ROWS
 
 
@@ -309,6 +313,8 @@ def test_the_commands_work_together(tmp_path):
     done = run("bench", "doctor", "--data", tmp_path / "made", "--suite", "mini")
     assert done.exit_code == 1
     assert "where it comes from:" in done.stdout
+    assert run("world", "mmeb", tmp_path / "more", "--rows", MOST + 1).exit_code == 2
+    assert run("world", "mmeb", tmp_path / "more", "--rows", 1, "--mini").exit_code == 2
     done = run("world", "mmeb", tmp_path / "made")
     assert done.exit_code == 1
     assert "is not empty" in done.stderr

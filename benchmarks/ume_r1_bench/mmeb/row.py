@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ume_r1_bench.mmeb.protocol import Protocol
 from ume_r1_bench.mmeb.task import Task
 from ume_r1_rag.types import MultimodalInput
+
+_BLANK: Final = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,13 @@ class Item:
     def to_input(self) -> MultimodalInput:
         """Returns it as an encoder's input; pictures stay paths.
 
-        Raises:
-            InputError: it holds nothing at all.
+        A candidate of which nothing is left, such as an option ``"D. "``, is a white image, as in UME-R1's
+        evaluation: text alone gets one, and here there is no text beside it.
         """
+        if not (self.text or self.images or self.frames):
+            from PIL import Image
+
+            return MultimodalInput(images=(Image.new("RGB", (_BLANK, _BLANK), "white"),))
         return MultimodalInput(self.text, self.images, self.frames or None)
 
 

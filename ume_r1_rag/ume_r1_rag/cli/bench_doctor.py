@@ -12,18 +12,18 @@ from ume_r1_rag.cli.options import JsonOption, names
 from ume_r1_rag.cli.screen import clean, to_json
 
 EXAMPLES = """\b
-Examples:
-  ume-r1 bench doctor --data mmeb                          # all 78 tasks of MMEB-V2
-  ume-r1 bench doctor --data mmeb --suite mmeb-v1 --list   # every missing file by its name
-  ume-r1 bench doctor --data mmeb --tasks MSVD,K700 --hub  # rows may come from the hub
-  ume-r1 bench doctor --data mmeb --json | jq -r '.tasks[].missing[].file'
-
-\b
 A data directory is a copy of TIGER-Lab/MMEB-V2, unpacked, with the tasks' own data sets beside the media:
   image-tasks/{task}/test*.parquet          image-tasks/{task}/…        pictures
   video-tasks/{data set}/…/test*.parquet    video-tasks/frames/…        frames
   visdoc-tasks/{data set}/{queries,corpus,qrels}/…                      pages are in the corpus
 The layout of 2025 is read too: image-tasks/MMEB, frames/video_ret/X/frames, visdoc-tasks/visdoc-tasks.
+
+\b
+Examples:
+  ume-r1 bench doctor --data mmeb                          # all 78 tasks of MMEB-V2
+  ume-r1 bench doctor --data mmeb --suite mmeb-v1 --list   # every missing file by its name
+  ume-r1 bench doctor --data mmeb --tasks MSVD,K700 --hub  # rows may come from the hub
+  ume-r1 bench doctor --data mmeb --json | jq -r '.tasks[].missing[].file'
 """
 
 Suite = Literal["mmeb-v2", "mmeb-v1", "mini"]

@@ -27,7 +27,10 @@ def mmeb(
         Path,
         typer.Argument(metavar="DIR", file_okay=False, help="Where to: a new folder.", show_default=False),
     ],
-    rows: Annotated[int, typer.Option("--rows", min=1, max=48, help="Queries a task.")] = 4,
+    rows: Annotated[
+        int | None,
+        typer.Option("--rows", min=1, max=48, help="Queries a task.  [default: 4]", show_default=False),
+    ] = None,
     mini: Annotated[
         bool, typer.Option("--mini", help="The suite mini, with 60 queries a task, in place of a few of all.")
     ] = False,
@@ -45,6 +48,8 @@ def mmeb(
     What they show and ask is the world's, so nothing can be learned of UME-R1 from their scores: they are to
     try the whole benchmark on, and `nano` answers a part of them.
     """
+    if mini and rows is not None:
+        raise typer.BadParameter("the suite mini has 60: leave out one of the two", param_hint="'--rows'")
     from ume_r1_rag.cli.model import needs
 
     with needs("bench"):
@@ -52,7 +57,7 @@ def mmeb(
 
         made = write_mmeb(
             directory,
-            rows,
+            rows or 4,
             mini=mini,
             tasks=names(tasks) if tasks else None,
             layout=layout,

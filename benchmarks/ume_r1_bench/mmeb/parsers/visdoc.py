@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -127,10 +128,13 @@ class ViDoRe(Parser):
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f"{path.name}.part")
+            # Processes that share the work may write the same page at once.
+            part = path.with_name(f"{path.name}.{os.getpid()}.part")
+            kind = Image.registered_extensions().get(path.suffix.lower(), "PNG")
             with Image.open(io.BytesIO(data)) as picture:
                 # As the evaluator does: the format is the file name's, whatever it was.
-                picture.save(part, Image.registered_extensions().get(path.suffix.lower(), "PNG"))
+                plain = picture.convert("RGB") if kind == "JPEG" and picture.mode != "L" else picture
+                plain.save(part, kind)
             part.replace(path)
         except UnidentifiedImageError as error:
             raise MmebError(

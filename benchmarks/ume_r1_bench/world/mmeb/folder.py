@@ -170,6 +170,10 @@ def write_parquet(path: Path, rows: Rows) -> None:
             field.name: {"_type": "Image"} if field.name == "image" else kinds[str(field.type)]
             for field in table.schema
         }
+        # Marked or not, a column of another type than theirs is no picture to `datasets`.
+        picture = pa.field("image", pa.struct({"bytes": pa.binary(), "path": pa.string()}))
+        at = table.column_names.index("image")
+        table = table.set_column(at, picture, table.column("image").cast(picture.type))
         marked = json.dumps({"info": {"features": features}})
         table = table.replace_schema_metadata({"huggingface": marked})
     parquet.write_table(table, path)
