@@ -60,7 +60,8 @@ def test_on_noise_nothing_beats_chance_but_the_oracle_and_its_null_eats_that():
     found = {one.name: one for one in findings([noise(seed) for seed in range(10)])}
     for name in ("disc", "gen", *COMBINED):
         assert found[name].low < 12.5 < found[name].high, name
-    assert found["oracle - gen"].low > 5
+    better = max(("gen", "disc"), key=lambda name: found[name].value)
+    assert found[f"oracle - {better}"].low > 5
     assert found["null, samples"].low > 5
     assert found["gap above null"].low < 0 < found["gap above null"].high
 
@@ -123,3 +124,15 @@ def test_figures_are_there_only_for_what_was_measured():
     assert [one.name for one in only] == ["disc"]
     assert curve([Measured({"disc": np.array([0.0, 1.0])})]) == []
     assert [one.name for one in curve([noise(0, queries=20)])] == ["pass@1", "pass@2", "pass@3", "pass@4"]
+
+
+@pytest.mark.parametrize("better", ["disc", "gen"])
+def test_the_oracles_gain_is_over_the_better_one(better):
+    """Were it over the worse one, what the other is better by would count as what choosing is worth."""
+    worse = "gen" if better == "disc" else "disc"
+    half = np.tile([0.0, 1.0], 20)
+    one = Measured({better: np.ones(40), worse: half}, np.tile(half, (2, 1)))
+    found = {figure.name: figure.value for figure in findings([one])}
+    assert found[f"oracle - {better}"] == 0
+    assert found["null, samples"] == 0
+    assert found["gap above null"] == 0

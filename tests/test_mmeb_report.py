@@ -129,6 +129,9 @@ def test_our_rows_stand_beside_published_ones_with_their_protocols():
     rows = re.findall(r"<tr class=\"[^\"]*\"><th class=\"who\">.*?</tr>", page)
     assert any("60.1" in row and "66.6" in row and "63.9" in row for row in rows)
     assert sum('class="ours"' in row for row in rows) >= 2
+    # HatefulMemes as the paper's Table 5 has it, beside our task.
+    (task,) = re.findall(r"<h3><a href=\"#task-HatefulMemes\">.*?</li>", page)
+    assert "UME-R1-2B 75.2 (ume-r1-paper)" in task
 
 
 def test_an_average_is_refused_while_tasks_are_missing():

@@ -82,7 +82,7 @@ def whole(world, tmp_path_factory, nano_encoder):
     """One run of nano with all that there is to be had."""
     out = tmp_path_factory.mktemp("results")
     given = options(
-        world, out, ("disc", "gen", "gen:disc", "gen@none:gen"), samples=2, ablate=True, batch=2, shown=2
+        world, out, ("disc", "gen", "gen:disc", "gen@none:gen"), samples=2, ablate=True, batch=16, shown=2
     )
     encoder = Counting(nano_encoder)
     return run_mmeb(given, encoder), given, encoder

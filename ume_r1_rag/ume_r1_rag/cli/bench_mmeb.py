@@ -42,9 +42,6 @@ Examples:
   ume-r1 bench mmeb --data mmeb --shard 0/2 & ume-r1 bench mmeb --data mmeb --shard 1/2 & wait
   ume-r1 bench mmeb --data mmeb                                          # then measures, from --out
   ume-r1 bench mmeb --data mmeb --modes disc,ext --reasoner http://localhost:8000/v1 --reasoner-model glm
-
-\b A run that was stopped goes on when it is started again: what was encoded is kept in --out. The exit
-status is 1 if a task or an item could not be read; everything else is measured all the same.
 """
 
 SPEED_EXAMPLES = """\b
@@ -138,9 +135,9 @@ def mmeb(
 ) -> None:
     """Measure a model on MMEB-V2, with disc and gen in one pass, every candidate encoded once.
 
-    Prints each task with its interval, the averages that are complete, and what disc and gen have in
-    common. Writes results.json, MMEB's own files for each mode, and the vectors, from which all of it can
-    be had again.
+    Prints each task with its interval, the averages that are complete, and what disc and gen have in common.
+    Writes results.json, MMEB's own files for each mode, and the vectors: a run that was stopped goes on when
+    it is started again. The exit status is 1 if a task or an item could not be read.
     """
     check_target(report, "--report")
     from ume_r1_rag.cli.model import load_encoder, needs, running

@@ -20,6 +20,8 @@ _WIDTH: Final = 560
 _HEIGHT: Final = 260
 _LEFT: Final = 44
 _BOTTOM: Final = 34
+_BESIDE: Final = ("UME-R1-2B", "UME-R1-7B")
+"""Published rows whose scores stand beside each task's."""
 
 
 def beside_published(run: Run) -> str:
@@ -49,7 +51,7 @@ def beside_published(run: Run) -> str:
         who = f'<span title="{text(note)}">{text(one.name)}</span>{mode_name}'
         rows.append(_row(who, one.protocol, cells, columns, ""))
     told = (
-        "Rows of different protocols do not compare. Hover over a name for its source."
+        "Rows of different protocols do not compare."
         if published
         else f"Nobody else has published figures of {text(suite.name)}: it is ours."
     )
@@ -57,6 +59,20 @@ def beside_published(run: Run) -> str:
         f'<p class="read">{told} An average is refused (–) while one of its tasks is missing.</p>'
         f'<div class="wide"><table class="figures"><thead><tr><th class="who">model</th>'
         f'<th class="who">protocol</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f"{_sources(published)}"
+    )
+
+
+def _sources(published: Sequence[PublishedRow]) -> str:
+    """Returns where each published row stands, and what to know before it is compared."""
+    if not published:
+        return ""
+    lines = "".join(
+        f"<li>{text(one.name)} {text(one.mode)}: {text('; '.join([one.source, *one.notes]))}</li>"
+        for one in published
+    )
+    return (
+        f'<details class="trouble"><summary>Sources of the published rows</summary><ul>{lines}</ul></details>'
     )
 
 
@@ -90,11 +106,12 @@ def _points(row: PublishedRow, suite: Suite) -> dict[str, float]:
 
 def tasks(run: Run) -> str:
     """Returns each task with a bar for each mode."""
-    shown = "".join(_task(one) for one in run.results)
+    published = [one for one in _published(run.options.suite) if one.scores and one.name in _BESIDE]
+    shown = "".join(_task(one, published) for one in run.results)
     return f'<ol class="tasks">{shown}</ol>'
 
 
-def _task(one: TaskResult) -> str:
+def _task(one: TaskResult, published: Sequence[PublishedRow]) -> str:
     metric, scale = one.task.metric, []
     for mode, found in one.scores.items():
         value, (low, high) = 100 * found.mean(metric), found.interval(metric)
@@ -106,9 +123,15 @@ def _task(one: TaskResult) -> str:
     lost = f' · <span class="issue">{one.lost} lost</span>' if one.lost else ""
     where = f"{text(one.task.meta_task)} · {text(metric)} · {asked}, {one.candidates} candidates{lost}"
     bars = "".join(scale)
+    others = " · ".join(
+        f"{row.name} {row.scores[one.task.name]:.1f} ({row.protocol})"
+        for row in published
+        if one.task.name in row.scores
+    )
+    told = f'<p class="where">{text(others)}</p>' if others else ""
     return (
         f'<li><h3><a href="#task-{text(one.task.name)}">{text(one.task.name)}</a></h3>'
-        f'<p class="where">{where}</p><dl class="scores">{bars}</dl></li>'
+        f'<p class="where">{where}</p><dl class="scores">{bars}</dl>{told}</li>'
     )
 
 
