@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ume_r1_rag.template import DISC_MARKER, GEN_MARKER, user_text
-from ume_r1_trainer.records import RecordFile
+from ume_r1_trainer.corpus import Corpus
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -48,7 +48,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def texts(records: RecordFile, limit: int = 8000) -> Iterator[str]:
+def texts(records: Corpus, limit: int = 8000) -> Iterator[str]:
     """Yields the texts a tokenizer should know, about ``limit`` records spread over the file."""
     for row in range(0, len(records), max(1, len(records) // limit)):
         pair = records[row]
@@ -146,7 +146,7 @@ def make_config(tokenizer: Any, size: dict[str, int]) -> Any:
     )
 
 
-def build(directory: Path, records: RecordFile, vocab_size: int, size: dict[str, int], seed: int) -> None:
+def build(directory: Path, records: Corpus, vocab_size: int, size: dict[str, int], seed: int) -> None:
     """Writes an untrained nano: weights, tokenizer, processors, generation config."""
     import torch
     from transformers import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -33,7 +34,9 @@ def _adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.95))
 
 
-def lr_factor(step: int, steps: int, warmup: int, knots: Sequence[Sequence[float]]) -> float:
+def lr_factor(
+    step: int, steps: int, warmup: int, knots: Sequence[Sequence[float]], cosine: bool = False
+) -> float:
     """Returns the learning rate's factor at a step.
 
     Args:
@@ -41,6 +44,10 @@ def lr_factor(step: int, steps: int, warmup: int, knots: Sequence[Sequence[float
         steps: of the whole run.
         warmup: steps of a linear rise from 0 that come first.
         knots: ``(share of the steps, factor)`` in order; straight lines between them, flat outside.
+        cosine: half a cosine from 1 to 0 in their place, over the steps after the warm-up.
     """
+    if cosine:
+        done = max(0, step - warmup) / max(1, steps - warmup)
+        return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * done))
     shares, factors = zip(*knots, strict=True)
     return min(1.0, (step + 1) / warmup) * float(np.interp(step / steps, shares, factors))
