@@ -1,11 +1,11 @@
-"""The model as a trainer calls it: a batch of sides in, both vectors and the next-token loss of each side out.
+"""The model as a trainer calls it: sides in, both vectors and the next-token loss of each out.
 
 One module with one ``forward``, because DDP-like wrappers and DeepSpeed act on a root module's ``forward``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,9 +15,8 @@ from ume_r1_trainer.collate import SideBatch
 from ume_r1_trainer.losses import IGNORE, token_sums
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """What the model says of B sides.
+class Encoded(NamedTuple):
+    """What the model says of B sides. A tuple, because DeepSpeed's hooks look into no dataclass.
 
     Attributes:
         vectors: ``(B, 2, D)`` float32, L2-normalised: disc, gen.

@@ -1,7 +1,7 @@
 """Who moves the weights: torch by itself, or DeepSpeed with the model in parts. The step above knows neither.
 
-Both take ``backward`` any number of times and then one ``step``. DeepSpeed's ``no_sync`` does not go with ZeRO-2
-and 3; its manual boundary does the same.
+Both take ``backward`` any number of times and then one ``step``. DeepSpeed's ``no_sync`` does not go with
+ZeRO-2 and 3; its manual boundary does the same.
 """
 
 from __future__ import annotations

@@ -102,6 +102,9 @@ class Feed:
     def _chunks(self, sides: Sides) -> list[list[int]]:
         everything = list(range(len(sides.all)))
         size = self._config.chunk_size
+        if not size and self._config.deepspeed:
+            # Of two graphs that are kept at once, ZeRO-3 silently spoils the first's gradients.
+            return [everything]
         if not size:
             return [everything[: sides.pairs], everything[sides.pairs :]]
         if self._config.length_buckets:

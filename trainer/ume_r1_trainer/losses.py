@@ -3,8 +3,8 @@
 Departures: the contrastive losses may be symmetric (as the released code is; the paper's are query → target),
 their weights and their start are options (equation 4 has 1, 1, 1 from the start), and pairs that share a
 target are not negatives of each other. Equation 3's sums are divided by the tokens predicted, queries' and
-targets' apart, as the release does and cross-entropy usually is; as printed, by N alone, its weight would grow
-with the length of the traces to hundreds of times the contrastive losses'.
+targets' apart, as the release does and cross-entropy usually is; as printed, by N alone, its weight would
+grow with the length of the traces to hundreds of times the contrastive losses'.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def info_nce(
 
     Args:
         queries: ``(N, D)`` L2-normalised.
-        targets: ``(N + M, D)`` L2-normalised; row i is the positive of query i, the last M are hard negatives,
-            which are negatives of every query.
+        targets: ``(N + M, D)`` L2-normalised; row i is the positive of query i, the last M are hard
+            negatives, which are negatives of every query.
         temperature: tau.
-        same: ``(N, N + M)`` bool, True where target j equals the positive of query i, so that it is no negative.
+        same: ``(N, N + M)`` bool, True where target j equals the positive of query i: it is no negative.
         symmetric: average with the target → query direction, which has no part for hard negatives.
     """
     logits = queries.float() @ targets.float().T / temperature

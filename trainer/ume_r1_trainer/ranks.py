@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import distributed
@@ -121,7 +120,7 @@ class Turn:
         if not self._ranks.first:
             self._ranks.barrier()
 
-    def __exit__(self, *failure: Any) -> None:
+    def __exit__(self, *failure: object) -> None:
         """Lets the others go on. After a failure they are left to torchrun, which ends them."""
         if self._ranks.first and failure[0] is None:
             self._ranks.barrier()

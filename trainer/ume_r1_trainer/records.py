@@ -1,7 +1,8 @@
 r"""Records: the official ``UME-sft-train`` shape, and MMEB-train's columns.
 
 Official: ``{"dataset_name", "qry": side, "pos": side}``; a side is ``{"conversations": [human, gpt],
-"image": path | [paths]}`` or ``"video": [frame paths]``. The human turn is ``<image>{text}\\n<disc_emb>\\n{P}``.
+"image": path | [paths]}`` or ``"video": [frame paths]``. The human turn is
+``<image>{text}\\n<disc_emb>\\n{P}``.
 ``"neg"``, a side or a list of sides, is ours: hard negatives with their traces.
 
 MMEB-train: ``qry, qry_image_path, pos_text, pos_image_path, neg_text, neg_image_path``, any but the first two

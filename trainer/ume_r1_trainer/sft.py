@@ -1,7 +1,8 @@
-"""Stage 1, the cold start (paper, section 3.3, equations 1 to 4), on one process or as many as torchrun starts.
+"""Stage 1, the cold start (paper, section 3.3, equations 1 to 4), on all processes that torchrun starts.
 
 A step: one batch of N pairs, by default of one source; both sides go through the model; the states at
-``<disc_emb>`` and ``<gen_emb>`` of all ranks feed the two InfoNCE losses, the completions the next-token loss.
+``<disc_emb>`` and ``<gen_emb>`` of all ranks feed the two InfoNCE losses, the completions the next-token
+loss.
 
 Departures: see ``losses`` and ``contrast``; optimiser, schedule and weights are options, the official ones
 being the recipe ``ume``.
@@ -39,7 +40,7 @@ from ume_r1_trainer.step import Objective
 logger = logging.getLogger(__name__)
 
 FREE = ("output", "data", "media_root", "threads", "chunk_size", "save_every", "log_every")
-"""Options that a resumed run may have otherwise: where things are, and what the gradient does not depend on."""
+"""Options that a resumed run may have otherwise: places, and what no gradient depends on."""
 
 
 class Sft:

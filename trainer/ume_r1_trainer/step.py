@@ -1,4 +1,4 @@
-"""One step's arithmetic: from a batch of sides to figures, and to gradients if they are wanted (equation 4)."""
+"""One step's arithmetic: from a batch of sides to figures, and to gradients (equation 4)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A corpus of records on disk, read by row: what is held is where each row stands, never a row.
 
-Sources: ``.jsonl`` and ``.json`` (one list) of official records or of MMEB-train's columns, by byte offset; and
-``.parquet`` of the columns, by row group. Of MMEB-train's folders the split ``original`` is taken, as VLM2Vec
-does; a folder's name is its data set's. Considered for the files of records: ``datasets``, whose reader copies
-the 7 GB to Arrow, and fails where a field is a string here and a list there (``image``).
+Sources: ``.jsonl`` and ``.json`` (one list) of official records or of MMEB-train's columns, by byte offset;
+and ``.parquet`` of the columns, by row group. Of MMEB-train's folders the split ``original`` is taken, as
+VLM2Vec does; a folder's name is its data set's. Considered for the files of records: ``datasets``, whose
+reader copies the 7 GB to Arrow, and fails where a field is a string here and a list there (``image``).
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class ColumnFile:
 
 
 def open_sources(data: Path) -> list[Source]:
-    """Returns the files of a corpus: the official file of a folder, its other record files, its Parquet files.
+    """Returns the files of a corpus: a folder's official file, else its ``.jsonl``, else its ``.parquet``.
 
     Raises:
         RecordError: there are none, or one cannot be read.
