@@ -42,6 +42,7 @@ class SftConfig:
             that are rewritten in the model's own words, in so many ``passes`` (see ``scheduled``).
         optimizer: ``"muon"`` or ``"adamw"``.
         lr: of AdamW.
+        adam_beta2: of AdamW, its memory of squares.
         muon_lr: of Muon.
         weight_decay: of both.
         warmup: steps of linear warm-up.
@@ -88,6 +89,7 @@ class SftConfig:
     )
     optimizer: str = "adamw"
     lr: float = 5e-5
+    adam_beta2: float = 0.95
     muon_lr: float = 4e-3
     weight_decay: float = 0.0
     warmup: int = 50
@@ -113,7 +115,10 @@ class SftConfig:
     def __post_init__(self) -> None:
         """Refuses values that cannot work."""
         if (self.model is None) == (not self.scratch):
-            raise ConfigError("give either model= (a checkpoint) or scratch= (sizes), not both or neither")
+            raise ConfigError(
+                "a run starts from a checkpoint (--model NAME) or from scratch= (sizes, as in the recipe "
+                "nano): give one of the two"
+            )
         for name, allowed in {
             "optimizer": ("adamw", "muon"),
             "dtype": ("float32", "bfloat16"),
@@ -212,6 +217,9 @@ def load_recipe(name: str, **overrides: Any) -> SftConfig:
     else:
         raise ConfigError(f"recipe {name!r} is unknown: use a .yaml file or one of {', '.join(recipes())}")
     options = {**yaml.safe_load(text), **{k: v for k, v in overrides.items() if v is not None}}
+    if overrides.get("model"):
+        # Who names a checkpoint wants none from scratch.
+        options.pop("scratch", None)
     known = {f.name for f in dataclasses.fields(SftConfig)}
     if unknown := sorted(set(options) - known):
         raise ConfigError(f"recipe {name!r} has unknown options: {', '.join(unknown)}")

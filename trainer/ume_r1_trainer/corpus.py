@@ -176,6 +176,8 @@ class Corpus:
                 f"All are listed in {report}. Mend them, or train without them: --leave-out-faulty",
                 report,
             )
+        if not rows:
+            raise DataFault(f"{self.path} holds no records at all", report)
         self.datasets = {name: np.asarray(numbers, np.int64) for name, numbers in rows.items()}
 
     def _fault(self, row: int, traces: bool) -> tuple[Fault | None, str]:

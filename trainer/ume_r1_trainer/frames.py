@@ -1,8 +1,8 @@
 """Videos for Qwen3-VL, which writes the time before every pair of frames.
 
-Source: transformers' ``Qwen3VLProcessor.replace_video_token``. Qwen2-VL and Qwen2.5-VL have one run of video
-tokens instead and need none of this. Records hold frames without their times; they count as ``FRAME_RATE`` a
-second, the rate at which Qwen3-VL samples.
+The times stand in place of the brackets around the video, as transformers 4.57 has it; the processor of
+5.19 leaves these around the whole. Qwen2-VL and Qwen2.5-VL have one run of video tokens instead and need none
+of this. Records hold frames without their times; they count as ``FRAME_RATE`` a second, Qwen3-VL's own rate.
 """
 
 from __future__ import annotations

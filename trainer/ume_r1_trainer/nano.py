@@ -57,8 +57,14 @@ def texts(records: Corpus, limit: int = 8000) -> Iterator[str]:
             yield side.completion.replace(GEN_MARKER, "")
 
 
-def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Any:
-    """Returns a Qwen2-style tokenizer of ``vocab_size`` entries, added tokens not counted."""
+def train_tokenizer(corpus: Iterable[str], vocab_size: int, markers: bool = True) -> Any:
+    """Returns a Qwen2-style tokenizer of ``vocab_size`` entries, added tokens not counted.
+
+    Args:
+        corpus: what it should know.
+        vocab_size: entries.
+        markers: add ``<gen_emb>`` and ``<disc_emb>``; without them it is like a backbone's own.
+    """
     from tokenizers import (
         AddedToken,
         Regex,
@@ -97,7 +103,8 @@ def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Any:
         additional_special_tokens=list(SPECIAL_TOKENS[1:]),
     )
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in (GEN_MARKER, DISC_MARKER)])
+    names = (GEN_MARKER, DISC_MARKER) if markers else ()
+    tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in names])
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 

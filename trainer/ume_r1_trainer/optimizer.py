@@ -13,7 +13,7 @@ from ume_r1_trainer.muon import Muon
 
 
 def make_optimizers(
-    model: nn.Module, name: str, lr: float, muon_lr: float, weight_decay: float
+    model: nn.Module, name: str, lr: float, muon_lr: float, weight_decay: float, beta2: float = 0.95
 ) -> list[torch.optim.Optimizer]:
     """Returns the optimisers of a model.
 
@@ -23,15 +23,17 @@ def make_optimizers(
     """
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     if name == "adamw":
-        return [_adamw((p for _, p in named), lr, weight_decay)]
+        return [_adamw((p for _, p in named), lr, weight_decay, beta2)]
     matrices = [p for n, p in named if p.ndim == 2 and "embed_tokens" not in n and "lm_head" not in n]
     chosen = {id(p) for p in matrices}
     muon = Muon(matrices, lr=muon_lr, weight_decay=weight_decay)
-    return [muon, _adamw((p for _, p in named if id(p) not in chosen), lr, weight_decay)]
+    return [muon, _adamw((p for _, p in named if id(p) not in chosen), lr, weight_decay, beta2)]
 
 
-def _adamw(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.95))
+def _adamw(
+    parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, beta2: float
+) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, beta2))
 
 
 def lr_factor(

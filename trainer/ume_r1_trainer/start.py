@@ -85,7 +85,9 @@ class Start:
         self.net = model.train()
         if options is None:
             model.to(ranks.device)
-        optimizers = make_optimizers(model, config.optimizer, config.lr, config.muon_lr, config.weight_decay)
+        optimizers = make_optimizers(
+            model, config.optimizer, config.lr, config.muon_lr, config.weight_decay, config.adam_beta2
+        )
         embedder = Embedder(model)
         if options is None:
             return self._processor, PlainEngine(embedder, optimizers, config.clip, ranks)

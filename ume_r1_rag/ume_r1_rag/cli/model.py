@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _CACHE_FILE = "embeddings.sqlite"
 
 _EXTRAS = {
-    "train": ("matplotlib", "torch", "transformers", "yaml"),
+    "train": ("deepspeed", "matplotlib", "peft", "pyarrow", "torch", "transformers", "yaml"),
     "bench": ("torch", "transformers"),
     "serve": ("fastapi", "prometheus_client", "starlette", "uvicorn"),
 }
