@@ -11,7 +11,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from ume_r1_rag.pooling import disc_index, gen_index
-from ume_r1_rag.template import Patches, Preset, PromptTokenizer, VisualProcessor
+from ume_r1_rag.template import Patches, PixelLimits, Preset, PromptTokenizer, VisualProcessor
 from ume_r1_trainer.frames import FrameStamps
 from ume_r1_trainer.losses import IGNORE
 from ume_r1_trainer.records import BLANK, RecordError, Side
@@ -110,7 +110,7 @@ class Collator:
             visual += frame * (len(side.frames) + 1) // 2
         return characters // 4 + visual
 
-    def _visual_tokens(self, path: str, limits: Any) -> int:
+    def _visual_tokens(self, path: str, limits: PixelLimits) -> int:
         if path == BLANK:
             return 4
         with Image.open(self._root / path) as image:

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -122,9 +123,14 @@ class Corpus:
                     self.left_out = int(saved["left_out"])
                     return
         self._look(kept / "faults.jsonl", faults, traces, progress)
-        arrays = {f"rows_{n}": rows for n, rows in enumerate(self.datasets.values())}
+        arrays: dict[str, Any] = {f"rows_{n}": rows for n, rows in enumerate(self.datasets.values())}
         partial = kept / "rows.part.npz"
-        np.savez(partial, signature=signature, names=list(self.datasets), left_out=self.left_out, **arrays)
+        known: dict[str, Any] = {
+            "signature": signature,
+            "names": list(self.datasets),
+            "left_out": self.left_out,
+        }
+        np.savez(partial, **known, **arrays)
         partial.replace(index)
 
     def split(self, share: float, block: int, seed: int) -> dict[str, np.ndarray]:

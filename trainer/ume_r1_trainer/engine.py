@@ -6,7 +6,6 @@ ZeRO-2 and 3; its manual boundary does the same.
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
@@ -64,7 +63,7 @@ class PlainEngine:
 
     def backward(self, loss: torch.Tensor, last: bool) -> None:
         """Adds a scalar's gradient; after the last one the ranks share theirs."""
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if last:
             self._ranks.mean_gradients(p for p in self.model.parameters() if p.requires_grad)
 
@@ -204,7 +203,7 @@ def deepspeed_options(name: str, clip: float, bf16: bool, batch: int, ranks: Ran
     source = Path(name) if Path(name).suffix == ".json" else shipped
     if not source.is_file():
         raise ConfigError(f"deepspeed={name!r} is unknown: use zero2, zero3 or a .json file")
-    options = copy.deepcopy(json.loads(source.read_text(encoding="utf-8")))
+    options: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
     options |= {
         "train_micro_batch_size_per_gpu": batch // ranks.size,
         "gradient_accumulation_steps": 1,

@@ -20,7 +20,7 @@ class SourceSampler:
 
     def __init__(
         self,
-        datasets: Mapping[str, Sequence[int]],
+        datasets: Mapping[str, Sequence[int] | np.ndarray],
         batch_size: int,
         block_size: int = 4,
         seed: int = 0,
