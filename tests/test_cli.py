@@ -122,7 +122,8 @@ def test_every_command_explains_itself_with_examples(names):
     assert done.exit_code == 0
     _, examples = done.output.split("\n  Examples:\n")
     assert all(
-        re.match(r"    ([A-Z_0-9]+=\S.* )?(ume-r1|curl) ", line) for line in examples.rstrip().splitlines()
+        re.match(r"    ([A-Z_0-9]+=\S.* )?(ume-r1|curl|torchrun .*--no-python ume-r1) ", line)
+        for line in examples.rstrip().splitlines()
     )
     assert f"ume-r1 {' '.join(names)}" in examples
 

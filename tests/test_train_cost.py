@@ -63,4 +63,4 @@ def test_a_plain_loop_that_would_not_fit_is_not_run() -> None:
 def test_a_cell_that_fails_says_why(tmp_path: Path) -> None:
     found = run_cell(Job("loop", 4, 2, 1, str(tmp_path), 1))
     assert isinstance(found, str)
-    assert "no .parquet" in found
+    assert "no record file" in found

@@ -19,14 +19,11 @@ EXAMPLES = """\b
 Examples:
   ume-r1 world make runs/train --split train --sft
   ume-r1 train sft --recipe nano --data runs/train --output runs/nano
-  ume-r1 train sft --recipe ume --model Qwen/Qwen2-VL-2B-Instruct --data UME-sft-train.jsonl \\
-      --media-root MMEB-train --output runs/ume --set eval_every=250 --set holdout=0.01
-  ume-r1 train sft --recipe dume --model Qwen/Qwen2-VL-2B-Instruct --data MMEB-train --output runs/dume \\
-      --leave-out-faulty
-  ume-r1 train sft --recipe ume --model DIR --data DIR --output runs/lora \\
-      --set 'lora={"r": 16, "lora_alpha": 64}'
-  torchrun --nproc_per_node 8 --no-python ume-r1 train sft --recipe ume --model DIR --data DIR \\
-      --output runs/ume --set deepspeed=zero3
+  ume-r1 train sft --recipe ume -m Qwen/Qwen2-VL-2B-Instruct --data records --output runs/ume
+  ume-r1 train sft --recipe dume -m DIR --data MMEB-train --output runs/dume --leave-out-faulty
+  ume-r1 train sft --recipe ume -m DIR --data DIR --output runs/lora --set 'lora={"r": 16}'
+  ume-r1 train sft --recipe ume -m DIR --data DIR --output o --set holdout=0.01 --set eval_every=250
+  torchrun --nproc_per_node 8 --no-python ume-r1 train sft --recipe ume -m DIR --data DIR --output o
 """
 
 
