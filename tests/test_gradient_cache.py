@@ -18,6 +18,7 @@ import torch
 from ume_r1_rag.errors import ConfigError
 from ume_r1_trainer import gradient_proof
 from ume_r1_trainer.config import SftConfig, load_recipe
+from ume_r1_trainer.engine import drop_stale_lock
 from ume_r1_trainer.gradient_proof import SCRATCH, compare, prove, reference, table
 from ume_r1_trainer.made_records import write_records
 from ume_r1_trainer.ranks import Ranks
@@ -108,6 +109,17 @@ def test_options_that_cannot_go_together_are_refused(made: Path, tmp_path: Path)
     with pytest.raises(ConfigError, match="--model"):
         load_recipe("ume", data="d", output="o")
     assert not load_recipe("nano", data="d", output="o", model="x").scratch
+
+
+def test_the_lock_of_a_killed_start_is_removed_and_that_of_a_running_build_is_not(tmp_path: Path) -> None:
+    lock = tmp_path / "py311_cpu" / "deepspeed_shm_comm" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    assert not drop_stale_lock(tmp_path)
+    assert lock.exists()
+    os.utime(lock, (0, 0))
+    assert drop_stale_lock(tmp_path)
+    assert not lock.exists()
 
 
 # ---- several ranks, and runs that are killed

@@ -7,8 +7,10 @@ ZeRO-2 and 3; its manual boundary does the same.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -20,6 +22,8 @@ from torch import nn
 from ume_r1_rag.errors import ConfigError
 from ume_r1_trainer.embedder import Embedder
 from ume_r1_trainer.ranks import Ranks
+
+logger = logging.getLogger(__name__)
 
 STATE = "state.pt"
 SHARDS = "deepspeed"
@@ -217,13 +221,33 @@ def deepspeed_options(name: str, clip: float, bf16: bool, batch: int, ranks: Ran
 def prepare_deepspeed(ranks: Ranks) -> None:
     """Joins DeepSpeed's own process group, also for one process, before a model is made in parts."""
     import deepspeed
+    from torch.utils.cpp_extension import get_default_build_root
 
-    for name, value in (
-        ("RANK", "0"),
-        ("LOCAL_RANK", "0"),
-        ("WORLD_SIZE", "1"),
-        ("MASTER_ADDR", "localhost"),
-    ):
+    if ranks.device == "cpu":
+        drop_stale_lock(Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root()))
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost"}
+    for name, value in alone.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("MASTER_PORT", "0" if ranks.size == 1 else "29500")
     deepspeed.init_distributed("nccl" if ranks.device != "cpu" else "gloo", verbose=False)
+
+
+def drop_stale_lock(root: Path, older_than_s: float = 900.0) -> bool:
+    """Removes the lock that a killed start left where DeepSpeed's operator for CPUs is built.
+
+    Whoever finds it waits for ever, without a word; a build takes about a minute.
+
+    Args:
+        root: where torch builds extensions.
+        older_than_s: age from which a lock is nobody's.
+
+    Returns:
+        Whether there was one.
+    """
+    stale = False
+    for lock in root.glob("*/deepspeed_shm_comm/lock"):
+        if time.time() - lock.stat().st_mtime > older_than_s:
+            logger.warning("removing %s, which a killed run left", lock)
+            lock.unlink(missing_ok=True)
+            stale = True
+    return stale
