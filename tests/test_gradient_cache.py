@@ -175,6 +175,37 @@ def test_gradients_are_the_full_batchs_on_ranks_and_under_zero(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+def test_adapters_checkpointing_bf16_and_evaluation_go_with_zero3(
+    launch: Launch, made: Path, tmp_path: Path
+) -> None:
+    from tiny_backbones import write_backbone
+
+    from ume_r1_trainer import backbone
+
+    start = write_backbone("qwen2_5_vl", tmp_path / "plain")
+    options = {
+        "preset": "serving", "batch_size": 8, "block_size": 1, "chunk_size": 5, "warmup": 1, "threads": 1,
+        "deepspeed": "zero3", "dtype": "bfloat16", "lora": {"r": 2, "use_dora": True}, "freeze_vision": True,
+        "gradient_checkpointing": True, "holdout": 0.5, "eval_every": 1, "eval_batches": 1,
+        "save_dtype": "float32",
+    }  # fmt: skip
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(options))
+    code = tmp_path / "train.py"
+    code.write_text("from ume_r1_rag.cli import main\nmain()\n")
+    process = launch(
+        2, code, "train", "sft", "--recipe", recipe, "--model", start, "--data", made, "--output", tmp_path / "o",
+        "--steps", 2,
+    )  # fmt: skip
+    printed, _ = process.communicate()
+    assert process.returncode == 0, printed[-3000:]
+    for name in ("final", "best"):
+        model, _ = backbone.load(tmp_path / "o" / name)
+        assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("ranks", "engine"), [(1, ""), (2, ""), (2, "zero2"), (2, "zero3")])
 def test_a_killed_run_goes_on_where_it_saved(
     launch: Launch, made: Path, tmp_path: Path, ranks: int, engine: str
