@@ -194,8 +194,8 @@ def test_adapters_checkpointing_bf16_and_evaluation_go_with_zero3(
     code = tmp_path / "train.py"
     code.write_text("from ume_r1_rag.cli import main\nmain()\n")
     process = launch(
-        2, code, "train", "sft", "--recipe", recipe, "--model", start, "--data", made, "--output", tmp_path / "o",
-        "--steps", 2,
+        2, code, "train", "sft", "--recipe", recipe, "--model", start, "--data", made,
+        "--output", tmp_path / "o", "--steps", 2,
     )  # fmt: skip
     printed, _ = process.communicate()
     assert process.returncode == 0, printed[-3000:]
