@@ -182,12 +182,17 @@ class DeepspeedEngine:
         return int(client["step"])
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yields name and whole value of each parameter; one at a time, so that ZeRO-3's never meet."""
-        import deepspeed
+        """Yields name and whole value of each parameter; one at a time, so that ZeRO-3's never meet.
 
+        ``GatheredParameters`` is not used: on two ranks both waited for ever after it. Of
+        a parameter in parts each rank holds an equal share of the flat numbers, the last one padded.
+        """
         for name, parameter in self._net.named_parameters():
-            with deepspeed.zero.GatheredParameters([parameter]):
+            if not hasattr(parameter, "ds_tensor"):
                 yield name, parameter.detach()
+                continue
+            flat = self._ranks.gather(parameter.ds_tensor.detach().flatten())
+            yield name, flat[: parameter.ds_numel].view(parameter.ds_shape)
 
 
 def deepspeed_options(name: str, clip: float, bf16: bool, batch: int, ranks: Ranks) -> dict[str, Any]:
