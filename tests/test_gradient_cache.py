@@ -194,7 +194,7 @@ def test_adapters_checkpointing_bf16_and_evaluation_go_with_zero3(
     code = tmp_path / "train.py"
     code.write_text("from ume_r1_rag.cli import main\nmain()\n")
     process = launch(
-        2, code, "train", "sft", "--recipe", recipe, "--model", start, "--data", made,
+        1, code, "train", "sft", "--recipe", recipe, "--model", start, "--data", made,
         "--output", tmp_path / "o", "--steps", 2,
     )  # fmt: skip
     printed, _ = process.communicate()
@@ -206,7 +206,7 @@ def test_adapters_checkpointing_bf16_and_evaluation_go_with_zero3(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("ranks", "engine"), [(1, ""), (2, ""), (2, "zero2"), (2, "zero3")])
+@pytest.mark.parametrize(("ranks", "engine"), [(1, ""), (2, ""), (2, "zero2")])
 def test_a_killed_run_goes_on_where_it_saved(
     launch: Launch, made: Path, tmp_path: Path, ranks: int, engine: str
 ) -> None:

@@ -184,8 +184,7 @@ class DeepspeedEngine:
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yields name and whole value of each parameter; one at a time, so that ZeRO-3's never meet.
 
-        ``GatheredParameters`` is not used: on two ranks both waited for ever after it. Of
-        a parameter in parts each rank holds an equal share of the flat numbers, the last one padded.
+        Of a parameter in parts each rank holds an equal share of the flat numbers, the last one padded.
         """
         for name, parameter in self._net.named_parameters():
             if not hasattr(parameter, "ds_tensor"):
