@@ -7,6 +7,7 @@ import re
 import resource
 import subprocess
 import sys
+import types
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -121,7 +122,8 @@ def test_every_command_explains_itself_with_examples(names):
     assert done.exit_code == 0
     _, examples = done.output.split("\n  Examples:\n")
     assert all(
-        re.match(r"    ([A-Z_0-9]+=\S.* )?(ume-r1|curl) ", line) for line in examples.rstrip().splitlines()
+        re.match(r"    ([A-Z_0-9]+=\S.* )?(ume-r1|curl|torchrun .*--no-python ume-r1) ", line)
+        for line in examples.rstrip().splitlines()
     )
     assert f"ume-r1 {' '.join(names)}" in examples
 
@@ -380,9 +382,12 @@ def test_world_make_writes_files(tmp_path):
 
 def test_train_hands_its_options_on(tmp_path, monkeypatch):
     from ume_r1_trainer import sft
+    from ume_r1_trainer.ranks import Ranks
 
     class Run:
-        def __init__(self, config):
+        ranks, corpus = Ranks(), types.SimpleNamespace(left_out=2)
+
+        def __init__(self, config, progress):
             self.config, self.step = config, 3
             runs.append(self)
 
@@ -392,12 +397,15 @@ def test_train_hands_its_options_on(tmp_path, monkeypatch):
     runs = []
     monkeypatch.setattr(sft, "Sft", Run)
     settings = ["--set", "lr=1", "--set", "optimizer=adamw", "--set", 'source_weights={"page_read": 2}']
+    settings += ["--media-root", tmp_path, "--leave-out-faulty"]
     done = run("train", "sft", "--data", tmp_path, "--output", tmp_path / "o", "--steps", 7, *settings)
     assert done.exit_code == 0, done.stderr
     (made,) = runs
     assert (made.config.steps, made.config.lr, made.config.optimizer) == (7, 1, "adamw")
     assert made.config.source_weights == {"page_read": 2}
+    assert (made.config.media_root, made.config.faults) == (str(tmp_path), "leave_out")
     assert "resumed at step 3 of 7" in done.stderr
+    assert "2 rows were left out" in done.stderr
     assert "final" in done.stdout
 
 

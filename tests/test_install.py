@@ -125,6 +125,7 @@ def test_the_wheel_says_that_each_package_is_typed(built: Built, package: str):
 def test_the_wheel_holds_the_data(built: Built):
     files = names(built.wheel)
     assert any(f.startswith("ume_r1_trainer/recipes/") and f.endswith(".yaml") for f in files)
+    assert {f"ume_r1_trainer/deepspeed/zero{stage}.json" for stage in (2, 3)} <= set(files)
     assert any(f.startswith("ume_r1_rag/checkpoints/") for f in files)
 
 

@@ -17,13 +17,15 @@ from PIL import Image, ImageDraw
 from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.template import DISC_MARKER, EMBED_PROMPT, GEN_MARKER, completion_text, user_text
 from ume_r1_trainer.config import SftConfig, load_recipe, recipes
-from ume_r1_trainer.losses import IGNORE, info_nce, next_token
+from ume_r1_trainer.contrast import Sides, same_targets
+from ume_r1_trainer.corpus import Corpus
+from ume_r1_trainer.losses import IGNORE, info_nce, token_sums
 from ume_r1_trainer.muon import orthogonalize
 from ume_r1_trainer.optimizer import lr_factor
-from ume_r1_trainer.records import RecordError, RecordFile, parse_pair
+from ume_r1_trainer.records import RecordError, parse_pair
 from ume_r1_trainer.sampler import SourceSampler
 from ume_r1_trainer.scheduled import in_own_words
-from ume_r1_trainer.sft import Sft, same_targets
+from ume_r1_trainer.sft import Sft
 
 COLOURS = ("red", "green", "blue", "black")
 SIZE = {"vocab_size": 400, "hidden": 32, "layers": 2, "heads": 1, "kv_heads": 1, "intermediate": 64}
@@ -82,11 +84,13 @@ def config(records: Path, output: Path, **options: object) -> SftConfig:
     return dataclasses.replace(base, **options)  # type: ignore[arg-type]
 
 
-def test_records_are_read_by_offset_and_keep_their_order(records: Path) -> None:
-    file = RecordFile(records / "UME-sft-train.jsonl")
-    assert len(file) == 48
-    assert file.datasets == {"find": list(range(24)), "describe": list(range(24, 48))}
-    pair = file[25]
+def test_records_are_read_by_offset_and_keep_their_order(records: Path, tmp_path: Path) -> None:
+    corpus = Corpus(records)
+    corpus.prepare(tmp_path)
+    assert len(corpus) == 48
+    rows = {name: numbers.tolist() for name, numbers in corpus.datasets.items()}
+    assert rows == {"find": list(range(24)), "describe": list(range(24, 48))}
+    pair = corpus[25]
     assert pair.query.text == "Represent the given image."
     assert pair.query.images == ("images/describe1.png",)
     assert pair.positive.text == "a green circle"
@@ -107,12 +111,6 @@ def test_a_record_of_another_shape_is_refused_by_place(change: dict[str, object]
     record = {"dataset_name": "d", "qry": side("x", "y", "red"), "pos": side("x", "y", "red")} | change
     with pytest.raises(RecordError, match=rf"file:7.*{named}"):
         parse_pair(record, "file:7")
-
-
-def test_a_file_that_is_no_record_file_names_the_line(tmp_path: Path) -> None:
-    (tmp_path / "x.jsonl").write_text('{"dataset_name": "a"}\nnot json\n')
-    with pytest.raises(RecordError, match=r"x\.jsonl:2"):
-        RecordFile(tmp_path / "x.jsonl")
 
 
 @settings(max_examples=30, deadline=None)
@@ -158,11 +156,11 @@ def test_a_phase_may_have_its_own_sources(records: Path, tmp_path: Path) -> None
         {"from": 0.75, **losses},
     ]
     run = Sft(config(records, tmp_path, steps=16, phases=phases, source_weights={"find": 1, "describe": 1}))
-    sources = [run.batch(step).source for step in range(16)]
+    sources = [run.feed.rows(step)[0] for step in range(16)]
     assert set(sources[:8]) == {"find"}
     assert set(sources[8:]) == {"find", "describe"}
     # The third phase has the second's sources, and goes on in its order.
-    plain = SourceSampler(run.records.datasets, 8, 4, run.config.seed + 1, {"find": 1, "describe": 1})
+    plain = SourceSampler(run.corpus.datasets, 8, 4, run.config.seed + 1, {"find": 1, "describe": 1})
     assert sources[8:] == [plain.batch(step)[0] for step in range(8, 16)]
 
 
@@ -190,12 +188,12 @@ def test_a_pair_with_the_same_target_is_no_negative() -> None:
     assert without == pytest.approx(0, abs=1e-5)
 
 
-def test_next_token_ignores_what_is_not_predicted() -> None:
+def test_token_sums_are_equation_3_and_ignore_what_is_not_predicted() -> None:
     logits = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(1))
     labels = torch.tensor([[IGNORE, IGNORE, 3, 1], [IGNORE, IGNORE, IGNORE, 2]])
     logs = torch.log_softmax(logits, -1)
-    expected = -(logs[0, 1, 3] + logs[0, 2, 1] + logs[1, 2, 2]) / 3
-    assert float(next_token(logits, labels)) == pytest.approx(float(expected), rel=1e-5)
+    expected = [-(logs[0, 1, 3] + logs[0, 2, 1]), -logs[1, 2, 2]]
+    torch.testing.assert_close(token_sums(logits, labels), torch.stack(expected))
 
 
 def test_orthogonalize_flattens_the_spectrum() -> None:
@@ -218,9 +216,11 @@ def test_a_batch_reads_the_states_at_the_markers_and_predicts_the_completion(
     records: Path, tmp_path: Path
 ) -> None:
     run = Sft(config(records, tmp_path))
-    batch = run.batch(0)
+    batch = run.feed.batch(0)
     markers = run.collate.tokens.markers
-    for part in (batch.query, batch.positive):
+    assert [len(chunk) for chunk in batch.chunks] == [8, 8]
+    for chunk in batch.chunks:
+        part = batch.read(chunk)
         ids = part.model_inputs["input_ids"]
         rows = torch.arange(len(ids))
         assert (ids[rows, part.disc] == markers.disc).all()
@@ -231,18 +231,22 @@ def test_a_batch_reads_the_states_at_the_markers_and_predicts_the_completion(
             text = run.processor.tokenizer.decode(part.labels[row][predicted[row]])
             assert text.startswith("<think>1 object")
             assert text.endswith(f"{GEN_MARKER}<|im_end|>")
-    assert batch.same.diagonal().all()
-    assert torch.equal(batch.same, batch.same.T)
+    keys = batch.sides.keys()
+    same = same_targets(keys[:8], keys[8:])
+    assert same.diagonal().all()
+    assert torch.equal(same, same.T)
     # Four colours among eight texts: some pairs of the batch must share one.
-    assert batch.same.sum() > 8
+    assert same.sum() > 8
 
 
 def test_own_words_take_the_likeliest_tokens_and_leave_markers_media_and_prompts(
     records: Path, tmp_path: Path
 ) -> None:
     sft = Sft(config(records, tmp_path))
-    batch = sft.batch(0).positive
-    written = in_own_words(sft.model, batch, 1.0, 1, sft._fixed, torch.Generator().manual_seed(0))
+    feed = sft.feed.batch(0)
+    batch = feed.read(feed.chunks[1])
+    every = torch.ones(8, dtype=torch.bool)
+    written = in_own_words(sft.model, batch, every, 1, sft._fixed)
     ids, own = batch.model_inputs["input_ids"], written.model_inputs["input_ids"]
     with torch.no_grad():
         best = sft.model(**batch.model_inputs).logits[:, :-1].argmax(-1)
@@ -253,19 +257,26 @@ def test_own_words_take_the_likeliest_tokens_and_leave_markers_media_and_prompts
     rows = torch.arange(len(ids))
     assert (own[rows, batch.gen] == sft.collate.tokens.markers.gen).all()
     # The second pass goes on from what the first one wrote.
-    twice = in_own_words(sft.model, batch, 1.0, 2, sft._fixed, torch.Generator().manual_seed(0))
+    twice = in_own_words(sft.model, batch, every, 2, sft._fixed)
     with torch.no_grad():
         best = sft.model(**written.model_inputs).logits[:, :-1].argmax(-1)
     may = (batch.labels[:, 1:] != IGNORE) & ~sft._fixed[ids[:, 1:]] & ~sft._fixed[best]
     assert torch.equal(twice.model_inputs["input_ids"][:, 1:], torch.where(may, best, ids[:, 1:]))
-    none = in_own_words(sft.model, batch, 0.0, 1, sft._fixed, torch.Generator().manual_seed(0))
-    assert none is batch
+    assert in_own_words(sft.model, batch, ~every, 1, sft._fixed) is batch
 
 
-def test_same_targets_also_compares_queries(records: Path) -> None:
-    file = RecordFile(records / "UME-sft-train.jsonl")
-    same = same_targets([file[0], file[1], file[4]])
+def test_what_is_right_for_a_query_is_no_negative_of_it(records: Path) -> None:
+    corpus = Corpus(records)
+    keys = Sides.of("find", [corpus[0], corpus[1], corpus[4]], 0).keys()
+    same = same_targets(keys[:3], keys[3:])
     assert same.tolist() == [[True, False, True], [False, True, False], [True, False, True]]
+    # Equal targets of other queries, and a hard negative that is some other pair's positive.
+    query, target = torch.tensor([1, 2, 1]), torch.tensor([7, 8, 9, 9, 5])
+    assert same_targets(query, target).tolist() == [
+        [True, False, True, True, False],
+        [False, True, False, False, False],
+        [True, False, True, True, False],
+    ]
 
 
 def test_a_run_learns_resumes_to_the_bit_and_loads_as_a_checkpoint(records: Path, tmp_path: Path) -> None:
@@ -298,7 +309,7 @@ def test_a_directory_with_another_run_is_refused(records: Path, tmp_path: Path) 
 def test_frozen_vision_moves_only_the_merger_and_the_language_model(records: Path, tmp_path: Path) -> None:
     run = Sft(config(records, tmp_path, freeze_vision=True))
     before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
-    run.train_step(run.batch(0))
+    run.train_step(run.feed.batch(0))
     moved = {name for name, p in run.model.named_parameters() if not torch.equal(p, before[name])}
     assert not any("visual.blocks" in name or "patch_embed" in name for name in moved)
     assert any("merger" in name for name in moved)

@@ -15,7 +15,7 @@ from ume_r1_bench.world.shelf import Shelf
 from ume_r1_bench.world.split import make_rng
 from ume_r1_bench.world.write import write_lines
 from ume_r1_rag.template.prompt import EMBED_PROMPT, INSTRUCTIONS
-from ume_r1_trainer.records import RecordFile
+from ume_r1_trainer.corpus import Corpus
 
 PAIRS = 384
 
@@ -101,9 +101,10 @@ def test_one_input_has_one_completion_in_the_file(records):
         assert seen.setdefault(key, gpt) == gpt
 
 
-def test_trainer_reads_the_records(records):
+def test_trainer_reads_the_records(records, tmp_path):
     root, _, lines = records
-    file = RecordFile(root / "UME-sft-train.jsonl")
+    file = Corpus(root / "UME-sft-train.jsonl")
+    file.prepare(tmp_path)
     assert len(file) == len(lines)
     assert {name: len(rows) for name, rows in file.datasets.items()} == Counter(
         line["dataset_name"] for line in lines

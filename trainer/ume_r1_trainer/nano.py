@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ume_r1_rag.template import DISC_MARKER, GEN_MARKER, user_text
-from ume_r1_trainer.records import RecordFile
+from ume_r1_trainer.corpus import Corpus
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -48,7 +48,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def texts(records: RecordFile, limit: int = 8000) -> Iterator[str]:
+def texts(records: Corpus, limit: int = 8000) -> Iterator[str]:
     """Yields the texts a tokenizer should know, about ``limit`` records spread over the file."""
     for row in range(0, len(records), max(1, len(records) // limit)):
         pair = records[row]
@@ -57,8 +57,14 @@ def texts(records: RecordFile, limit: int = 8000) -> Iterator[str]:
             yield side.completion.replace(GEN_MARKER, "")
 
 
-def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Any:
-    """Returns a Qwen2-style tokenizer of ``vocab_size`` entries, added tokens not counted."""
+def train_tokenizer(corpus: Iterable[str], vocab_size: int, markers: bool = True) -> Any:
+    """Returns a Qwen2-style tokenizer of ``vocab_size`` entries, added tokens not counted.
+
+    Args:
+        corpus: what it should know.
+        vocab_size: entries.
+        markers: add ``<gen_emb>`` and ``<disc_emb>``; without them it is like a backbone's own.
+    """
     from tokenizers import (
         AddedToken,
         Regex,
@@ -97,7 +103,8 @@ def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Any:
         additional_special_tokens=list(SPECIAL_TOKENS[1:]),
     )
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in (GEN_MARKER, DISC_MARKER)])
+    names = (GEN_MARKER, DISC_MARKER) if markers else ()
+    tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in names])
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
@@ -146,7 +153,7 @@ def make_config(tokenizer: Any, size: dict[str, int]) -> Any:
     )
 
 
-def build(directory: Path, records: RecordFile, vocab_size: int, size: dict[str, int], seed: int) -> None:
+def build(directory: Path, records: Corpus, vocab_size: int, size: dict[str, int], seed: int) -> None:
     """Writes an untrained nano: weights, tokenizer, processors, generation config."""
     import torch
     from transformers import (

@@ -16,24 +16,26 @@ from ume_r1_rag.errors import ConfigError
 
 
 class SourceSampler:
-    """Same-source batches of row numbers."""
+    """Same-source batches of row numbers, or batches interleaved of same-source sub-batches."""
 
     def __init__(
         self,
-        datasets: Mapping[str, Sequence[int]],
+        datasets: Mapping[str, Sequence[int] | np.ndarray],
         batch_size: int,
         block_size: int = 4,
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
+        sub_batches: int = 1,
     ) -> None:
         """Prepares the sources.
 
         Args:
             datasets: name → row numbers in file order.
-            batch_size: pairs in a batch; a multiple of ``block_size``.
+            batch_size: pairs in a batch, or in a sub-batch; a multiple of ``block_size``.
             block_size: rows that stay together.
             seed: of the order.
             weights: relative frequency of each source, those left out being 0; default by number of rows.
+            sub_batches: how many of them make a batch, each from the source whose turn it is.
 
         Raises:
             ConfigError: the sizes do not fit, a source is smaller than a batch or a weight names no source.
@@ -42,12 +44,16 @@ class SourceSampler:
             raise ConfigError(f"batch_size={batch_size} is no multiple of block_size={block_size}")
         small = {name: len(rows) for name, rows in datasets.items() if len(rows) < batch_size}
         if small:
-            raise ConfigError(f"sources smaller than one batch of {batch_size}: {small}")
+            raise ConfigError(
+                f"sources smaller than one batch of {batch_size}: {small}; "
+                "take a smaller batch_size, or a sub_batch that they fill"
+            )
         unknown = set(weights or ()) - set(datasets)
         if unknown:
             raise ConfigError(f"source_weights name no source of the data: {sorted(unknown)}")
         self._rows = {name: np.asarray(rows) for name, rows in sorted(datasets.items())}
         self._batch, self._block, self._seed = batch_size, block_size, seed
+        self._subs = sub_batches
         self._names = list(self._rows)
         sizes = {name: len(rows) for name, rows in self._rows.items()}
         share = np.array([(weights or sizes).get(name, 0.0) for name in self._names], float)
@@ -55,7 +61,12 @@ class SourceSampler:
         self._order = lru_cache(maxsize=len(self._names) * 2)(self._epoch_order)
 
     def batch(self, step: int) -> tuple[str, list[int]]:
-        """Returns the source and the rows of a step."""
+        """Returns the source and the rows of a step; the sources of several sub-batches joined by ``+``."""
+        parts = [self._one(step * self._subs + part) for part in range(self._subs)]
+        sources = "+".join(sorted({source for source, _ in parts}))
+        return sources, [row for _, rows in parts for row in rows]
+
+    def _one(self, step: int) -> tuple[str, list[int]]:
         # Stratified over a short cycle, so that every source comes up in its share at any time.
         turn = self._turns(step)
         name = self._names[turn]

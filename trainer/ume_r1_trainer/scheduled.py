@@ -12,17 +12,13 @@ import torch
 from torch import nn
 
 from ume_r1_trainer.collate import SideBatch
+from ume_r1_trainer.embedder import first_label
 from ume_r1_trainer.losses import IGNORE
 
 
 @torch.no_grad()
 def in_own_words(
-    model: nn.Module,
-    batch: SideBatch,
-    share: float,
-    passes: int,
-    fixed: torch.Tensor,
-    generator: torch.Generator,
+    model: nn.Module, batch: SideBatch, chosen: torch.Tensor, passes: int, fixed: torch.Tensor
 ) -> SideBatch:
     """Returns a batch in which some traces are made of the model's own best tokens.
 
@@ -33,16 +29,14 @@ def in_own_words(
     Args:
         model: the model.
         batch: B sides.
-        share: of the sides that are rewritten; each is or is not by itself.
+        chosen: ``(B,)`` bool, the sides that are rewritten.
         passes: forward passes, at least 1.
         fixed: ``(V,)`` bool, True for tokens neither replaced nor put in: markers, media, end of text.
-        generator: draws the sides.
     """
     ids = batch.model_inputs["input_ids"]
-    chosen = torch.rand(len(ids), generator=generator).to(ids.device) < share
     if not chosen.any():
         return batch
-    first = int((batch.labels != IGNORE).int().argmax(-1).min()) - 1
+    first = first_label(batch.labels) - 1
     inputs = dict(batch.model_inputs)
     for _ in range(passes):
         states = model.model(**inputs).last_hidden_state  # type: ignore[operator]

@@ -1,10 +1,11 @@
-"""Stage 1, the cold start on one machine (paper, section 3.3, equations 1 to 4).
+"""Stage 1, the cold start (paper, section 3.3, equations 1 to 4), on all processes that torchrun starts.
 
-A step: one same-source batch of N pairs; both sides go through the model once; the states at ``<disc_emb>``
-and ``<gen_emb>`` feed the two InfoNCE losses, the completions the next-token loss.
+A step: one batch of N pairs, by default of one source; both sides go through the model; the states at
+``<disc_emb>`` and ``<gen_emb>`` of all ranks feed the two InfoNCE losses, the completions the next-token
+loss.
 
-Departures: see ``losses``; optimiser, schedule and weights are options, the official ones being AdamW
-5e-5, cosine, and 1:1:1.
+Departures: see ``losses`` and ``contrast``; optimiser, schedule and weights are options, the official ones
+being the recipe ``ume``.
 """
 
 from __future__ import annotations
@@ -13,74 +14,33 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from ume_r1_rag.errors import ConfigError
 from ume_r1_rag.template import get_preset
-from ume_r1_trainer import nano
 from ume_r1_trainer.collate import Collator, SideBatch
 from ume_r1_trainer.config import SftConfig
-from ume_r1_trainer.losses import IGNORE, info_nce, next_token
-from ume_r1_trainer.optimizer import lr_factor, make_optimizers
+from ume_r1_trainer.corpus import Corpus
+from ume_r1_trainer.embedder import Encoded
+from ume_r1_trainer.evaluate import Held, held_out
+from ume_r1_trainer.feed import Batch, Feed
+from ume_r1_trainer.optimizer import lr_factor
 from ume_r1_trainer.plot import plot_log
-from ume_r1_trainer.records import Pair, RecordFile
-from ume_r1_trainer.sampler import SourceSampler
+from ume_r1_trainer.ranks import Ranks, find_ranks
 from ume_r1_trainer.scheduled import in_own_words
+from ume_r1_trainer.start import Start
+from ume_r1_trainer.step import Objective
 
 logger = logging.getLogger(__name__)
 
-STATE = "state.pt"
-
-
-@dataclass(frozen=True, slots=True)
-class PairBatch:
-    """Both sides of a step's pairs.
-
-    Attributes:
-        source: the data set they come from.
-        query: the queries.
-        positive: their targets.
-        same: ``(N, N)`` bool, True where two pairs have the same target.
-    """
-
-    source: str
-    query: SideBatch
-    positive: SideBatch
-    same: torch.Tensor
-
-
-def same_targets(pairs: list[Pair]) -> torch.Tensor:
-    """Returns ``(N, N)`` bool: whether two pairs' targets, or their queries, are the same input."""
-    sides = [
-        (
-            (p.positive.text, p.positive.images, p.positive.frames),
-            (p.query.text, p.query.images, p.query.frames),
-        )
-        for p in pairs
-    ]
-    return torch.tensor([[t == u or q == r for u, r in sides] for t, q in sides])
-
-
-def forward(model: nn.Module, batch: SideBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns the disc and gen vectors, ``(B, D)`` each and L2-normalised, and the next-token loss."""
-    states = model.model(**batch.model_inputs).last_hidden_state  # type: ignore[operator]
-    rows = torch.arange(len(states), device=states.device)
-    # The head is applied to the completion alone; it is most of a small model's cost otherwise.
-    first = int((batch.labels != IGNORE).int().argmax(-1).min()) - 1
-    loss = next_token(model.lm_head(states[:, first:]), batch.labels[:, first:])  # type: ignore[operator]
-    disc = F.normalize(states[rows, batch.disc].float(), dim=-1)
-    gen = F.normalize(states[rows, batch.gen].float(), dim=-1)
-    return disc, gen, loss
+FREE = ("output", "data", "media_root", "threads", "chunk_size", "save_every", "log_every")
+"""Options that a resumed run may have otherwise: places, and what no gradient depends on."""
 
 
 class Sft:
@@ -89,202 +49,181 @@ class Sft:
     Attributes:
         config: the options.
         step: steps done.
+        ranks: the processes of the run.
+        engine: what moves the weights.
+        feed: the batches.
     """
 
-    def __init__(self, config: SftConfig) -> None:
+    def __init__(self, config: SftConfig, ranks: Ranks | None = None, progress: bool = False) -> None:
         """Loads or builds the model, and resumes where the output directory holds a state.
 
         Raises:
             ConfigError: the output directory holds a run with other options.
+            DataFault: rows of the data cannot be used.
         """
-        from transformers import AutoModelForImageTextToText, AutoProcessor
-
         self.config = config
-        self.step = 0
+        self.ranks = ranks or find_ranks()
         if config.threads:
             torch.set_num_threads(config.threads)
         self.output = Path(config.output)
         self.output.mkdir(parents=True, exist_ok=True)
-        data = Path(config.data)
-        self.records = RecordFile(data / "UME-sft-train.jsonl" if data.is_dir() else data)
-        start = Path(config.model) if config.model else self.output / "start"
-        if not config.model and not (start / "model.safetensors").exists():
-            scratch = dict(config.scratch)
-            nano.build(start, self.records, scratch.pop("vocab_size"), scratch, config.seed)
-        # A directory of safetensors: never a pickle, never whatever a hub's head is today.
-        self.processor = AutoProcessor.from_pretrained(start, local_files_only=True)
-        self.model = AutoModelForImageTextToText.from_pretrained(
-            start, dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model.to(self.device).train()
-        if config.freeze_vision:
-            for name, parameter in self.model.named_parameters():
-                parameter.requires_grad = "visual" not in name or "merger" in name
-        self.optimizers = make_optimizers(
-            self.model, config.optimizer, config.lr, config.muon_lr, config.weight_decay
-        )
-        self._base_lrs = [group["lr"] for o in self.optimizers for group in o.param_groups]
+        self.corpus = Corpus(config.data, config.media_root or None)
+        with self.ranks.in_turn():
+            self.corpus.prepare(self.output, config.faults, config.traces, progress and self.ranks.first)
+        preset = get_preset(config.preset)
+        held = held_out(self.corpus, config, self.ranks)
+        start = Start(config, self.ranks)
+        with self.ranks.in_turn():
+            self._check_options(self.ranks.first)
+            start.write(self.corpus)
+        self.processor, self.engine = start.load()
         tokenizer = self.processor.tokenizer
-        vocabulary = self.model.config.get_text_config().vocab_size
-        self._fixed = torch.zeros(vocabulary, dtype=torch.bool, device=self.device)
+        vocabulary = start.net.config.get_text_config().vocab_size
+        self._fixed = torch.zeros(vocabulary, dtype=torch.bool, device=self.ranks.device)
         self._fixed[list(tokenizer.added_tokens_decoder)] = True
-        self.collate = Collator(self.processor, get_preset(config.preset), self.records.path.parent)
-        self.samplers = [self._sampler(phase) for phase in range(len(config.phases))]
-        self._check_options()
-        self._resume()
-
-    def batch(self, step: int) -> PairBatch:
-        """Returns the batch of a step; a function of the step and the seed alone."""
-        source, rows = self.samplers[self.config.phase(step)].batch(step)
-        pairs = [self.records[row] for row in rows]
-        return PairBatch(
-            source,
-            self.collate([pair.query for pair in pairs]),
-            self.collate([pair.positive for pair in pairs]),
-            same_targets(pairs),
-        )
+        self._start, self.model = start, start.net
+        self.collate = self._collator(self.corpus, preset)
+        self.feed = Feed(self.corpus, self.collate, config, self.ranks)
+        self.objective = Objective(self.ranks, config.temperature, config.symmetric, config.traces)
+        self._held = None
+        if held is not None:
+            self._held = Held(held, self._collator(held, preset), config, self.objective)
+        self.step = self.engine.load(self.output) or 0
+        if self.step:
+            logger.info("resumed %s at step %s", self.output, self.step)
 
     def train(self, stop_at: int | None = None, progress: bool = True) -> Path:
         """Trains to the end (or to ``stop_at`` steps) and returns the final checkpoint's directory."""
-        end = min(self.config.steps, stop_at or self.config.steps)
-        log = (self.output / "log.jsonl").open("a", encoding="utf-8")
+        config, first = self.config, self.ranks.first
+        end = min(config.steps, stop_at or config.steps)
         began = time.monotonic()
-        with log, tqdm(total=self.config.steps, initial=self.step, disable=not progress, unit="step") as bar:
-            for batch in self._batches(self.step, end):
+        if first:
+            self._cut_log()
+        show = progress and first
+        with tqdm(total=config.steps, initial=self.step, disable=not show, unit="step") as bar:
+            for batch in self.feed.steps(self.step, end):
                 figures = self.train_step(batch)
                 self.step += 1
                 bar.update()
-                if self.step % self.config.log_every == 0 or self.step == end:
+                last = self.step == end
+                if self.step % config.log_every == 0 or last:
                     figures |= {"step": self.step, "seconds": round(time.monotonic() - began, 2)}
-                    log.write(json.dumps(figures) + "\n")
-                    log.flush()
-                    bar.set_postfix(ce=figures["ce"], disc=figures["disc"], gen=figures["gen"])
-                if self.step % self.config.save_every == 0 or self.step == end:
-                    self._save_state()
-        if self.step < self.config.steps:
+                    self._log("log.jsonl", figures)
+                    bar.set_postfix({k: figures[k] for k in ("ce", "disc", "gen") if k in figures})
+                if self._held is not None and (
+                    self.step % config.eval_every == 0 or self.step == config.steps
+                ):
+                    self._evaluate()
+                if self.step % config.save_every == 0 or last:
+                    self.engine.save(self.output, self.step)
+        if self.step < config.steps:
             return self.output
-        plot_log(self.output / "log.jsonl", self.output / "loss.png")
-        return self.save_checkpoint()
+        if first:
+            plot_log(self.output / "log.jsonl", self.output / "loss.png")
+        return self.save_checkpoint("final")
 
-    def train_step(self, batch: PairBatch) -> dict[str, Any]:
+    def train_step(self, batch: Batch) -> dict[str, Any]:
         """Makes one optimiser step and returns its figures."""
         config = self.config
-        factor = lr_factor(self.step, config.steps, config.warmup, config.lr_knots)
-        groups = [group for o in self.optimizers for group in o.param_groups]
-        for group, base in zip(groups, self._base_lrs, strict=True):
-            group["lr"] = base * factor
-        losses = self.losses(batch)
-        weights = config.weights(self.step)
-        # A weight of 0 leaves the loss out, so that a loss that is not yet finite cannot spoil the sum.
-        torch.stack([w * losses[name] for name, w in weights.items() if w]).sum().backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        figures: dict[str, Any] = {name: round(loss.item(), 4) for name, loss in losses.items()}
-        return figures | {"norm": round(float(norm), 3), "lr": factor, "source": batch.source}
-
-    def losses(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """Returns the three losses and both in-batch accuracies of a batch."""
-        config = self.config
-        autocast = (
-            torch.autocast(self.device, torch.bfloat16) if config.dtype == "bfloat16" else nullcontext()
+        figures: dict[str, Any] = self.gradient(batch)
+        factor = lr_factor(
+            self.step, config.steps, config.warmup, config.lr_knots, config.schedule == "cosine"
         )
+        norm = self.engine.step(factor)
+        figures = {name: round(value, 4) for name, value in figures.items()}
+        return figures | {"norm": round(norm, 3), "lr": factor, "source": batch.sides.source}
+
+    def gradient(self, batch: Batch) -> dict[str, float]:
+        """Adds a batch's gradient to the parameters' and returns its losses and in-batch accuracies."""
+        config = self.config
         phase = config.phases[config.phase(self.step)]
         share, passes = phase.get("own_words", 0.0), phase.get("passes", 1)
-        # A function of the step, so that a resumed run draws as one that never stopped.
+        # Functions of the step, so that a resumed run draws as one that never stopped.
+        torch.manual_seed(config.seed + self.step * self.ranks.size + self.ranks.rank)
         draw = torch.Generator().manual_seed(config.seed + self.step)
-        sides = [self._to_device(batch.query), self._to_device(batch.positive)]
-        with autocast:
-            if share:
-                sides = [in_own_words(self.model, side, share, passes, self._fixed, draw) for side in sides]
-            query_disc, query_gen, query_ce = forward(self.model, sides[0])
-            target_disc, target_gen, target_ce = forward(self.model, sides[1])
-        same = batch.same.to(self.device)
-        tau, symmetric = config.temperature, config.symmetric
-        gold = torch.arange(len(same), device=self.device)
-        return {
-            "ce": query_ce + target_ce,
-            "disc": info_nce(query_disc, target_disc, tau, same, symmetric),
-            "gen": info_nce(query_gen, target_gen, tau, same, symmetric),
-            "disc_hit": ((query_disc @ target_disc.T).argmax(-1) == gold).float().mean().detach(),
-            "gen_hit": ((query_gen @ target_gen.T).argmax(-1) == gold).float().mean().detach(),
-        }
+        chosen = torch.rand(len(batch.sides.all), generator=draw) < share
+        read = self.objective.on_device(batch)
 
-    def save_checkpoint(self) -> Path:
+        def own_words(chunk: Sequence[int]) -> SideBatch:
+            sides = chosen[list(chunk)].to(self.ranks.device)
+            with self._autocast():
+                return in_own_words(self.model, read(chunk), sides, passes, self._fixed)
+
+        weights = config.weights(self.step)
+        return self.objective.learn(
+            batch, weights, self._encode, self.engine.backward, own_words if share else read
+        )
+
+    def save_checkpoint(self, name: str) -> Path:
         """Writes the model and its processor as a checkpoint and returns its directory."""
-        from transformers import AutoModelForImageTextToText
+        self._start.save(self.engine, self.output / name)
+        return self.output / name
 
-        directory = self.output / "final"
-        state = {k: v.to(getattr(torch, self.config.save_dtype)) for k, v in self.model.state_dict().items()}
-        model = AutoModelForImageTextToText.from_config(self.model.config).to(
-            getattr(torch, self.config.save_dtype)
+    def _encode(self, batch: SideBatch, with_ce: bool) -> Encoded:
+        with self._autocast():
+            encoded: Encoded = self.engine.model(batch, with_ce)
+        return encoded
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        # DeepSpeed computes in bfloat16 by itself.
+        if self.config.dtype == "bfloat16" and not self.config.deepspeed:
+            return torch.autocast(self.ranks.device.partition(":")[0], torch.bfloat16)
+        return nullcontext()
+
+    def _collator(self, corpus: Corpus, preset: Any) -> Collator:
+        config = self.config
+        return Collator(self.processor, preset, corpus.root, config.traces, config.max_length or None)
+
+    def _evaluate(self) -> None:
+        assert self._held is not None  # noqa: S101 -- for the type checker
+        self.engine.model.eval()
+        figures = self._held.figures(self._encode)
+        self.engine.model.train()
+        self._log(
+            "eval.jsonl", {name: round(value, 4) for name, value in figures.items()} | {"step": self.step}
         )
-        model.load_state_dict(state)
-        model.generation_config = self.model.generation_config
-        model.save_pretrained(directory)
-        self.processor.save_pretrained(directory)
-        return directory
+        best = self.output / "best.json"
+        before = json.loads(best.read_text(encoding="utf-8")) if best.exists() else None
+        if before is None or self._held.better(figures, before):
+            self.save_checkpoint("best")
+            if self.ranks.first:
+                best.write_text(json.dumps(figures | {"step": self.step}, indent=1), encoding="utf-8")
+        self.ranks.barrier()
 
-    def _sampler(self, phase: int) -> SourceSampler:
-        # Phases of the same sources share one order, so that the second goes on where the first stopped.
-        sources = [own.get("sources", self.config.source_weights) for own in self.config.phases]
-        return SourceSampler(
-            self.records.datasets,
-            self.config.batch_size,
-            self.config.block_size,
-            self.config.seed + sources.index(sources[phase]),
-            sources[phase],
-        )
+    def _log(self, name: str, figures: dict[str, Any]) -> None:
+        if self.ranks.first:
+            with (self.output / name).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(figures) + "\n")
 
-    def _batches(self, start: int, end: int) -> Iterator[PairBatch]:
-        # One thread ahead: decoding and patching overlap with the step that runs.
-        with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self.batch, step) for step in range(start, min(start + 2, end))]
-            for step in range(start, end):
-                batch = ahead.pop(0).result()
-                if step + 2 < end:
-                    ahead.append(pool.submit(self.batch, step + 2))
-                yield batch
+    def _cut_log(self) -> None:
+        # What a killed run logged after it last saved comes again.
+        for name in ("log.jsonl", "eval.jsonl"):
+            path = self.output / name
+            if not path.exists():
+                continue
+            rows = path.read_text(encoding="utf-8").splitlines()
+            kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= self.step]
+            path.write_text("".join(row + "\n" for row in kept), encoding="utf-8")
 
-    def _to_device(self, batch: SideBatch) -> SideBatch:
-        inputs = {k: v.to(self.device) for k, v in batch.model_inputs.items()}
-        return SideBatch(inputs, *(x.to(self.device) for x in (batch.labels, batch.disc, batch.gen)))
-
-    def _check_options(self) -> None:
+    def _check_options(self, write: bool) -> None:
         # A run resumed with other options would be neither; where it is written may change.
         path = self.output / "config.json"
-        mine = {
-            k: v for k, v in dataclasses.asdict(self.config).items() if k not in ("output", "data", "threads")
-        }
+        mine = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in FREE}
         if path.exists():
             before = json.loads(path.read_text(encoding="utf-8"))
-            changed = sorted(k for k in mine if before.get(k) != mine[k])
-            if changed and (self.output / STATE).exists():
+            # An option that an earlier version did not have was at its default.
+            usual = {f.name: f.default for f in dataclasses.fields(self.config)}
+            usual["lora"] = {}
+            changed = sorted(k for k in mine if before.get(k, usual[k]) != mine[k])
+            if changed and self._start_of_state():
                 raise ConfigError(
                     f"{self.output} holds a run with other options ({', '.join(changed)}): "
                     "use another output directory, or the same options to resume"
                 )
-        path.write_text(json.dumps(mine, indent=1), encoding="utf-8")
+        if write:
+            path.write_text(json.dumps(mine, indent=1), encoding="utf-8")
 
-    def _save_state(self) -> None:
-        state = {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-        }
-        partial = self.output / f"{STATE}.part"
-        torch.save(state, partial)
-        partial.replace(self.output / STATE)
+    def _start_of_state(self) -> bool:
+        from ume_r1_trainer.engine import SHARDS, STATE
 
-    def _resume(self) -> None:
-        path = self.output / STATE
-        if not path.exists():
-            return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.step = state["step"]
-        logger.info("resumed %s at step %s", self.output, self.step)
+        return (self.output / STATE).exists() or (self.output / SHARDS / "latest").exists()

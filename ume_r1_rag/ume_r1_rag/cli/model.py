@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 _CACHE_FILE = "embeddings.sqlite"
 
 _EXTRAS = {
-    "train": ("datasets", "matplotlib", "openai", "pyarrow", "torch", "transformers", "yaml"),
+    "train": (
+        "datasets",
+        "deepspeed",
+        "matplotlib",
+        "openai",
+        "peft",
+        "pyarrow",
+        "torch",
+        "transformers",
+        "yaml",
+    ),
     "bench": ("datasets", "openai", "pyarrow", "torch", "transformers"),
     "serve": ("fastapi", "prometheus_client", "starlette", "uvicorn"),
 }
