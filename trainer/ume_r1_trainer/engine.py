@@ -186,7 +186,9 @@ class DeepspeedEngine:
 
         Of a parameter in parts each rank holds an equal share of the flat numbers, the last one padded.
         """
-        for name, parameter in self._net.named_parameters():
+        # DeepSpeed adds attributes of its own.
+        named: Iterator[tuple[str, Any]] = self._net.named_parameters()
+        for name, parameter in named:
             if not hasattr(parameter, "ds_tensor"):
                 yield name, parameter.detach()
                 continue

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ume_r1_bench.visdoc.corpus import Corpus, page_id
 from ume_r1_rag.encoder.fingerprint import digest
-from ume_r1_rag.errors import InputError
+from ume_r1_rag.errors import InputError, UmeR1Error
 from ume_r1_rag.ingest.patience import Patience
 from ume_r1_rag.template import INSTRUCTIONS
 from ume_r1_rag.types import Document, Embedding, Encoder, Mode, MultimodalInput, spaces_of
@@ -109,25 +109,18 @@ def write_documents(
 def _written(
     index: QdrantIndex,
     documents: Sequence[Document],
-    results: Sequence[Any],
+    results: Sequence[Embedding | UmeR1Error],
     patience: Patience,
     failures: list[str],
 ) -> int:
     """Writes what was encoded and notes what was not; returns how many were written."""
-    pairs = []
-    broken = None
-    for document, result in zip(documents, results, strict=True):
-        ended = patience.ends(result)
-        if isinstance(result, Embedding):
-            pairs.append((document, result))
-        else:
-            failures.append(f"{document.key}: {result}")
-            broken = result if ended else broken
-    if pairs:
-        index.upsert(*zip(*pairs, strict=True))
-    if broken is not None:
-        raise broken
-    return len(pairs)
+    found = patience.take(documents, results)
+    failures += [f"{document.key}: {error}" for document, error in found.failed]
+    if found.made:
+        index.upsert(*zip(*found.made, strict=True))
+    if found.broken is not None:
+        raise found.broken
+    return len(found.made)
 
 
 def _missing(

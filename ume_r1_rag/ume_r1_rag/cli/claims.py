@@ -32,6 +32,11 @@ Examples:
   ume-r1 claims list --markdown > docs/CLAIMS.md
 """
 
+SHOW_EXAMPLES = """\b
+Examples:
+  ume-r1 claims show disc-78        # its command, bars, price, and what follows if it fails
+"""
+
 RUN_EXAMPLES = """\b
 Examples:
   ume-r1 claims run nano-parity --out claims.json                      # a trial: seconds, no GPU, no download
