@@ -12,7 +12,7 @@ from llama_index.embeddings.ume_r1 import UmeR1Embedding
 from ume_r1_bench.visdoc.page_reader import read_page
 from ume_r1_bench.world import make_world
 from ume_r1_bench.world.codec import encode_pdf
-from ume_r1_bench.world.page import Chart, Page
+from ume_r1_bench.world.page import Bar, Chart, Page
 from ume_r1_bench.world.sheet import draw_page
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "llama_index_rag.py"
@@ -58,7 +58,7 @@ def llm(answerer):
 
 def survey(mass):
     lines = (("mass", mass), ("unit", "Y6C"), ("load", "H3P"))
-    return Page("harbor survey", lines, Chart((("n", 3), ("s", 5), ("e", 2), ("w", 1))))
+    return Page("harbor survey", lines, Chart(tuple(map(Bar, "nsew", (3, 5, 2, 1)))))
 
 
 def test_a_question_is_answered_from_the_page_that_says_it(

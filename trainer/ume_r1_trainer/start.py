@@ -72,9 +72,9 @@ class Start:
         options = None
         if config.deepspeed:
             self._check_deepspeed()
-            prepare_deepspeed(ranks)
             bf16 = config.dtype == "bfloat16"
             options = deepspeed_options(config.deepspeed, config.clip, bf16, config.batch_size, ranks)
+            prepare_deepspeed(ranks)
         # peft copies rows and takes norms of weights when it puts its adapters in, so it needs them whole.
         model, self._processor = _load_in_parts(self.path, None if config.lora else options)
         if config.freeze_vision:

@@ -37,7 +37,7 @@ FLOAT32_COSINE = 0.9999
 HALF_COSINE = 0.99
 """The same in 16 bits, where different kernels round differently; a wrong row or layer is far below."""
 
-VALID_SHARE = 0.5
+VALID_SHARE = 0.25
 """Of the generations that should end with a marker and the official form. A wrong prompt or position leaves
 next to none; a model that is half-trained, or strange to the inputs, has its own share, and it is shown."""
 
