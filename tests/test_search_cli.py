@@ -386,3 +386,13 @@ def test_weights_and_spaces_are_read():
     assert search_input.weights(None) is search_input.spaces(None) is None
     with pytest.raises(typer.BadParameter):
         search_input.weights("")
+
+
+def test_a_query_that_names_a_picture_is_text_and_says_how_to_ask_with_the_file(tmp_path, capsys):
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (28, 28)).save(picture)
+    asked = search_input.question(str(picture), None, None)
+    assert (asked.input.text, asked.input.images) == (str(picture), ())
+    assert "--image" in capsys.readouterr().err
+    search_input.question("what is in a.png?", None, None)
+    assert not capsys.readouterr().err

@@ -227,7 +227,7 @@ def test_two_engines_share_the_memory_that_is_meant_for_both(arguments_for):
 def test_deterministic_is_vllms_batch_invariant_mode(arguments_for, monkeypatch):
     from vllm.envs import environment_variables
 
-    # As an engine reads it that starts: `envs.VLLM_BATCH_INVARIANT` is what an earlier engine of this process kept.
+    # As an engine reads it that starts; `envs.VLLM_BATCH_INVARIANT` may be what an earlier one kept.
     invariant = environment_variables["VLLM_BATCH_INVARIANT"]
     monkeypatch.setenv("VLLM_BATCH_INVARIANT", "0")
     arguments_for()

@@ -214,10 +214,14 @@ def _ingest(
     from ume_r1_rag.cli.model import cached
     from ume_r1_rag.cli.store import create_index, find_index
     from ume_r1_rag.ingest import ingest
+    from ume_r1_rag.ingest.files import Folder, Walk
 
     with ExitStack() as stack:
         known = find_index(address)
         stack.enter_context(known or nullcontext())
+        # A mistyped folder should not cost the loading of a model, and leave an empty collection.
+        if known is None and given and all(isinstance(one, Folder) for one in Walk(given)):
+            return _anything(False, given)
         encoder = stack.enter_context(cached(encoding.encoder(known), cache, address.tenant))
         mode = encoding.wanted(known, reasons="gen" in encoder.spaces)
         target = stack.enter_context(create_index(address, encoder.fingerprint, kept, store_reasoning))

@@ -11,6 +11,7 @@ import typer
 from ume_r1_rag.cli.screen import clean
 from ume_r1_rag.errors import InputError
 from ume_r1_rag.inputs import to_input, to_query
+from ume_r1_rag.media.mediatype import kind_of_name
 from ume_r1_rag.retriever.options import SPACES
 from ume_r1_rag.retriever.question import Question, read_questions
 from ume_r1_rag.types import SearchSpace
@@ -26,6 +27,9 @@ def question(query: str, images: Sequence[str] | None, video: str | None) -> Que
     if not query.strip() and not images and video is None:
         raise typer.BadParameter("give a QUERY, --image or --video, or --queries")
     if not images and video is None:
+        kind = kind_of_name(query)
+        if kind is not None and Path(query).exists():
+            typer.echo(f"note: {clean(query)} was taken for a text; to ask with the file: --{kind}", err=True)
         return Question(to_query(query))
     given: dict[str, Any] = {"text": query or None, "image": list(images or ()) or None, "video": video}
     return Question(to_input({name: value for name, value in given.items() if value is not None}))
