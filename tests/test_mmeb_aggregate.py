@@ -91,10 +91,20 @@ def test_mmeb_v1_has_its_ind_and_ood_averages(public_file):
 
 def test_the_interval_of_an_average_is_that_of_a_mean_of_independent_tasks():
     suite = SUITES["mini"]
-    scores, halves = dict.fromkeys(suite.tasks, 0.5), dict.fromkeys(suite.tasks, 0.1)
-    found = averages(scores, suite, halves)[0]
-    assert found.half == pytest.approx(0.1 / np.sqrt(len(suite.tasks)))
-    assert averages(scores, suite)[0].half is None
+    scores, intervals = dict.fromkeys(suite.tasks, 0.5), dict.fromkeys(suite.tasks, (0.4, 0.6))
+    found = averages(scores, suite, intervals)[0]
+    half = 0.1 / np.sqrt(len(suite.tasks))
+    assert found.interval == pytest.approx((0.5 - half, 0.5 + half))
+    assert averages(scores, suite)[0].interval is None
+
+
+def test_an_average_of_one_task_has_that_tasks_interval_and_none_leaves_0_to_100():
+    suite = SUITES["mini"]
+    scores, intervals = dict.fromkeys(suite.tasks, 1.0), dict.fromkeys(suite.tasks, (0.51, 1.0))
+    found = {one.name: one for one in averages(scores, suite, intervals)}
+    assert found["image/CLS"].tasks == ("VOC2007",)
+    assert found["image/CLS"].interval == pytest.approx((0.51, 1.0))
+    assert 0.51 < found["All"].interval[0] < found["All"].interval[1] == 1.0
 
 
 def test_a_summary_is_read_as_it_was_written_and_under_the_fixed_pages_names(tmp_path):

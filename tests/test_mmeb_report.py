@@ -52,7 +52,8 @@ def made(suite="mini", skipped=None, evil="", tasks=None):
         task = TASKS[name]
         values = {mode: rng.integers(0, 2, 20).astype(float) for mode in ("disc", "gen")}
         scores = {
-            mode: TaskScore({task.metric: found}, np.ones(20), ((),) * 20) for mode, found in values.items()
+            mode: TaskScore({task.metric: found}, np.ones(20), (("a",),) * 20)
+            for mode, found in values.items()
         }
         measured = Measured(values, rng.integers(0, 2, (3, 20)).astype(float))
         run.results.append(TaskResult(task, 20, 60, 30, 90, 25, scores, measured, 0))
@@ -144,7 +145,7 @@ def test_an_average_is_refused_while_tasks_are_missing():
 
 def test_what_could_not_be_read_is_told():
     page = render_report(made(skipped={"MSVD": "its rows are gone"}))
-    assert "1 tasks and 0 contents could not be read" in page
+    assert "1 task and 0 contents could not be read" in page
     assert "MSVD: its rows are gone" in page
     assert "could not be read" not in render_report(made())
 

@@ -15,6 +15,7 @@ from ume_r1_bench.mmeb.modes import parse_modes
 from ume_r1_bench.mmeb.options import Options
 from ume_r1_bench.mmeb.output import read_summary
 from ume_r1_bench.mmeb.protocol import PROTOCOLS
+from ume_r1_bench.mmeb.report import render_report
 from ume_r1_bench.mmeb.row import Item, Query, TaskData
 from ume_r1_bench.mmeb.run import run_mmeb
 from ume_r1_bench.mmeb.score import Placed, score, similarities
@@ -128,7 +129,59 @@ def test_all_is_refused_and_the_missing_are_named(whole):
     assert "OK-VQA" in told["All"]["refused"]
     assert "value" not in told["All"]
     assert "value" in told["image/CLS"]
-    assert "All is refused: 11 of 14 tasks are missing" in table(run)
+    assert "of mini's 14 tasks 11 were not asked for" in table(run)
+    assert "refused" not in table(run)
+
+
+def test_the_share_of_valid_generations_is_told(whole):
+    run, _, _ = whole
+    one = run.results[0]
+    assert one.generated == one.queries + one.contents
+    assert 0 < one.valid <= one.generated
+    valid, made = sum(one.valid for one in run.results), sum(one.generated for one in run.results)
+    told = f"{valid:,} of {made:,} generations valid"
+    assert told in table(run)
+    assert told in render_report(run)
+
+
+def test_cards_with_a_valid_generation_come_first(whole):
+    run, _, _ = whole
+    for name in NAMES:
+        flagged = [
+            any(one.issue for one in card.rankings if one.name == "gen")
+            for card in run.cards
+            if card.task == name
+        ]
+        assert flagged == sorted(flagged)
+
+
+def test_where_all_is_lost_there_is_no_score_and_the_reason_stands_once(world, tmp_path, nano_encoder):
+    class Mute:
+        name = "mute"
+
+        def reason(self, inputs):
+            yield from ((number, BackendError("it is silent")) for number in range(len(inputs)))
+
+    given = options(world, tmp_path, ("ext",), ("VOC2007",), limit=2, reasoner=Mute())
+    run = run_mmeb(given, nano_encoder)
+    told = table(run)
+    assert "all lost" in told
+    assert told.count("it is silent") == 1
+    assert f"it is silent ({len(run.failures)} times)" in told
+    assert run.results[0].as_json()["modes"]["ext"]["hit@1"] is None
+    assert all(one.mean is None for one in run.averages("ext"))
+    assert "all lost" in render_report(run)
+
+
+def test_the_command_asks_a_reasoner_that_is_down_before_anything_else(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("ume_r1_trainer.endpoint._FIRST_WAIT_S", 0.001)
+    words = ["bench", "mmeb", "--data", str(world), "--tasks", "VOC2007", "--modes", "ext", "--out"]
+    words += [str(tmp_path / "out"), "--reasoner", "http://127.0.0.1:9/v1", "--reasoner-model", "m"]
+    found = CliRunner().invoke(app, words)
+    assert found.exit_code != 0
+    told = " ".join(found.output.split())
+    assert "m at http://127.0.0.1:9/v1 does not answer: no connection" in told
+    assert "task 1" not in told
 
 
 def test_the_analysis_has_all_its_figures(whole):
@@ -226,7 +279,7 @@ def test_a_task_that_is_not_there_is_skipped_and_told(world, tmp_path, make_enco
     assert not run.ok
     assert len(run.results) == 3
     assert "MSVD" in run.skipped
-    assert "1 tasks could not be read" in table(run)
+    assert "1 task could not be read" in table(run)
 
 
 def test_an_input_that_fails_is_told_and_only_lowers_the_score(world, tmp_path, make_encoder):
@@ -396,7 +449,10 @@ def test_the_command_runs_reports_and_goes_on(world, tmp_path, monkeypatch):
         app, [*words[:9], "1", "--tasks", "VOC2007,MSVD", "--modes", "disc", "--out", "out"]
     )
     assert missing.exit_code == 1
-    assert "1 tasks could not be read" in missing.output
+    assert "1 task could not be read" in missing.output
+    assert "or give --hub" in missing.output
+    assert missing.output.count("MSVD: ") == 1, "the name is told once"
+    assert "task 1 of " in missing.output, "a log sees how far it is"
 
 
 @pytest.mark.parametrize(
@@ -405,7 +461,7 @@ def test_the_command_runs_reports_and_goes_on(world, tmp_path, monkeypatch):
         (["--shard", "3/3"], "is no share"),
         (["--modes", "words"], "no mode"),
         (["--tasks", "MSVDD"], "did you mean"),
-        (["--modes", "ext"], "somebody who reasons"),
+        (["--modes", "ext"], "give --reasoner URL --reasoner-model NAME"),
         (["--reasoner", "http://localhost:1/v1"], "together"),
     ],
 )

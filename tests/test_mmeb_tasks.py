@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from ume_r1_bench.mmeb.doctor import Examination, TaskState
 from ume_r1_bench.mmeb.errors import MmebError
 from ume_r1_bench.mmeb.parsers import PARSERS
 from ume_r1_bench.mmeb.parsers.video_classification import label_sets
@@ -119,3 +120,18 @@ def test_an_unknown_name_is_refused_with_what_was_meant():
         find_protocol("v3")
     with pytest.raises(MmebError, match="choose one of mmeb-v2, mmeb-v1, mini"):
         find_suite("maxi")
+
+
+def test_doctor_says_so_where_all_of_mini_is_there(tmp_path):
+    mini, protocol = set(SUITES["mini"].tasks), PROTOCOLS["v2.1"]
+
+    def report(there):
+        states = [
+            TaskState(TASKS[name], problem="" if name in there else f"{name}: gone")
+            for name in SUITES["mmeb-v2"].tasks
+        ]
+        return Examination(tmp_path, protocol, tuple(states)).report()
+
+    assert "try --suite mini" in report(mini)
+    assert "  MSVD: gone\n" in report(mini)
+    assert "try --suite mini" not in report(mini - {"VOC2007"})

@@ -23,7 +23,7 @@ from time import perf_counter
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from ume_r1_rag.errors import CacheUnavailable, ConfigError, MissingExtra
+from ume_r1_rag.errors import CacheUnavailable, ConfigError, MissingExtra, ServerUnavailable
 from ume_r1_trainer.answer_store import AnswerStore
 from ume_r1_trainer.chat_answer import KEPT, Answer, Unreadable, Usage, read_answer
 from ume_r1_trainer.chat_message import Messages, user_message
@@ -117,6 +117,16 @@ class ChatEndpoint:
             return future.result()
         finally:
             future.cancel()
+
+    def check(self) -> None:
+        """Asks for a word: better now than after hours of other work.
+
+        Raises:
+            ServerUnavailable: the model does not answer.
+        """
+        answer = self.ask([user_message("Reply with yes.")])
+        if answer.error is not None:
+            raise ServerUnavailable(f"{self.model} at {self.base_url} does not answer: {answer.error}")
 
     def ask_all(
         self, requests: Iterable[Messages], progress: str | None = None

@@ -26,14 +26,14 @@ class Average:
         tasks: what it is over.
         missing: those of them without a score.
         mean: of the others, in 0 to 1; None where there are none.
-        half: half the width of its 95 % interval, from the tasks' own; None where these are not known.
+        interval: its 95 % interval, from the tasks' own; None where these are not known.
     """
 
     name: str
     tasks: tuple[str, ...]
     missing: tuple[str, ...]
     mean: float | None
-    half: float | None = None
+    interval: tuple[float, float] | None = None
 
     @property
     def value(self) -> float:
@@ -57,20 +57,20 @@ class Average:
 
 
 def averages(
-    scores: Mapping[str, float], suite: Suite, halves: Mapping[str, float] | None = None
+    scores: Mapping[str, float], suite: Suite, intervals: Mapping[str, tuple[float, float]] | None = None
 ) -> list[Average]:
     """Returns "All", then modalities, meta-tasks and splits of a suite.
 
     Args:
         scores: task → its score; of other tasks than the suite's none is used.
         suite: which averages there are.
-        halves: task → half the width of its 95 % interval.
+        intervals: task → its 95 % interval.
     """
     named: list[tuple[str, Sequence[str]]] = [(ALL, suite.tasks)]
     named += suite.modalities.items()
     named += suite.meta_tasks.items()
     named += suite.splits.items()
-    return [_average(name, tuple(tasks), scores, halves or {}) for name, tasks in named]
+    return [_average(name, tuple(tasks), scores, intervals or {}) for name, tasks in named]
 
 
 def overall(scores: Mapping[str, float], suite: Suite) -> float:
@@ -83,14 +83,21 @@ def overall(scores: Mapping[str, float], suite: Suite) -> float:
 
 
 def _average(
-    name: str, tasks: tuple[str, ...], scores: Mapping[str, float], halves: Mapping[str, float]
+    name: str,
+    tasks: tuple[str, ...],
+    scores: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
 ) -> Average:
     there = [task for task in tasks if task in scores]
     missing = tuple(task for task in tasks if task not in scores)
     if not there:
         return Average(name, tasks, missing, None)
     mean = sum(scores[task] for task in there) / len(there)
-    half = None
-    if all(task in halves for task in there):
-        half = sqrt(sum(halves[task] ** 2 for task in there)) / len(there)
-    return Average(name, tasks, missing, mean, half)
+    interval = None
+    if all(task in intervals for task in there):
+        # Each side by itself (Zou and Donner 2008, MOVER): one task keeps its own interval, and since a root
+        # of squares is no longer than their sum, none leaves 0 to 1.
+        below = sqrt(sum((scores[task] - intervals[task][0]) ** 2 for task in there)) / len(there)
+        above = sqrt(sum((intervals[task][1] - scores[task]) ** 2 for task in there)) / len(there)
+        interval = max(0.0, mean - below), min(1.0, mean + above)
+    return Average(name, tasks, missing, mean, interval)

@@ -1,7 +1,8 @@
 """Card: one query as the report shows it, with what each mode and each sample made of it.
 
 Shown of a task is the first query, in the rows' order, of each case in turn: gen alone finds it, disc alone,
-neither, both. Which queries are shown depends on how they came out and on nothing else.
+neither, both; queries whose generation is valid go before those whose is flagged. Which queries are shown
+depends on how they came out and on nothing else.
 """
 
 from __future__ import annotations
@@ -104,10 +105,15 @@ def _chosen(run: TaskRun, done: Mapping[Mode, TaskScore], most: int) -> list[tup
         thought = _found(done.get(gen) if gen else None, number)
         case = ("both" if disc else "gen alone") if thought else ("disc alone" if disc else "neither")
         cases[case].append(number)
-    chosen = []
+    texts = (
+        {n: run.texts(gen, run.placed.queries[n])[2] for n in range(len(run.placed.queries))} if gen else {}
+    )
+    for numbers in cases.values():
+        numbers.sort(key=lambda number: bool(texts.get(number)))
+    chosen: list[tuple[int, str]] = []
     for turn in range(most):
         chosen += [(numbers[turn], case) for case, numbers in cases.items() if turn < len(numbers)]
-    return chosen[:most]
+    return sorted(chosen[:most], key=lambda one: (bool(texts.get(one[0])), one[1] == "neither"))
 
 
 def _found(score: TaskScore | None, number: int) -> bool:

@@ -17,6 +17,7 @@ from ume_r1_bench.mmeb.parsers import Parser
 from ume_r1_bench.mmeb.parsers.video_qa import SUBSETS
 from ume_r1_bench.mmeb.parsers.visdoc import ViDoRe
 from ume_r1_bench.mmeb.protocol import Protocol
+from ume_r1_bench.mmeb.suite import SUITES
 from ume_r1_bench.mmeb.task import Task
 
 SHOWN: Final = 3
@@ -37,7 +38,7 @@ REMEDIES: Final = {
     "visdoc": "pages: they come with the corpus of a task's own data set, and are written at its first use",
 }
 ROWS_REMEDY: Final = (
-    "rows: `hf download --repo-type dataset REPO --local-dir DIR/…` as named above, or run online"
+    "rows: `hf download --repo-type dataset REPO --local-dir DIR/…` as named above, or give --hub"
 )
 
 
@@ -146,6 +147,8 @@ class Examination:
             lines += ["", f"rows from the hub, media not checked: {', '.join(left)}"]
         if self.ok:
             return "\n".join(lines)
+        if len(able) < len(self.states) and {state.task.name for state in able} >= set(SUITES["mini"].tasks):
+            lines += ["", "all of the mini suite is there: try --suite mini"]
         lines += ["", "missing:", *_told(self.states, every=every)]
         return "\n".join([*lines, "", "where it comes from:", *(f"  {line}" for line in self._remedies())])
 
@@ -173,7 +176,7 @@ def _told(states: Sequence[TaskState], *, every: bool) -> list[str]:
     alike: dict[tuple[str, str], list[str]] = {}
     for state in states:
         if state.problem:
-            lines.append(f"  {state.task.name}: {state.problem}")
+            lines.append(f"  {state.task.name}: {state.problem.removeprefix(state.task.name + ': ')}")
         for gap in state.gaps:
             if gap.kind == "rows" and state.task.modality == "image" and not every:
                 alike.setdefault((gap.source, ", ".join(gap.files)), []).append(state.task.name)

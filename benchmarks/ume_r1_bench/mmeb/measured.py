@@ -155,6 +155,19 @@ class TaskRun:
                         gone.add((at, place))
         return len(gone)
 
+    def validity(self) -> tuple[int, int]:
+        """Returns how many generations there are, and how many of them are whole."""
+        made = {
+            (side.think, key)
+            for mode in self.options.modes
+            for side, keys in zip(mode.sides, self._keys(), strict=True)
+            if side.way == "gen" and side.think != "none"
+            for key in keys
+            if key in self.vectors.store(side)
+        }
+        valid = [bool(self.vectors.gen(think).row(key)["valid"]) for think, key in made]
+        return len(valid), sum(valid)
+
     def texts(self, mode: Mode, key: str) -> tuple[str, str, str]:
         """Returns reasoning, summary and flaw of a query in a mode; empty where nothing was written."""
         if mode.query.way == "ext":

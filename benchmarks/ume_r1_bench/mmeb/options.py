@@ -73,8 +73,16 @@ class Options:
                 raise ConfigError(f"{name}={wanted} is about gen: add a mode such as gen or gen@32")
         if self.samples and self.gen is not None and self.gen.query.think == "none":
             raise ConfigError("samples need thinking: gen@none decodes nothing, so all would be equal")
-        if self.reasoner is None and any(side.way == "ext" for mode in self.modes for side in mode.sides):
-            raise ConfigError("mode ext needs somebody who reasons: give an endpoint")
+        if self.reasoner is None and self.external:
+            raise ConfigError(
+                "mode ext needs somebody who reasons: give --reasoner URL --reasoner-model NAME "
+                "(reasoner= in Python)"
+            )
+
+    @property
+    def external(self) -> bool:
+        """Whether a mode needs reasonings from outside."""
+        return any(side.way == "ext" for mode in self.modes for side in mode.sides)
 
     @property
     def gen(self) -> Mode | None:

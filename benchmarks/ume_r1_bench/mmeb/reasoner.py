@@ -53,6 +53,10 @@ class EndpointReasoner:
     name: str
     progress: str | None = None
 
+    def check(self) -> None:
+        """Raises ``ServerUnavailable`` unless the model answers."""
+        self.endpoint.check()
+
     def reason(self, inputs: Sequence[MultimodalInput]) -> Iterator[tuple[int, str | UmeR1Error]]:
         """Yields number and reasoning of each input; see ``Reasoner``."""
         from ume_r1_trainer.endpoint import user_message

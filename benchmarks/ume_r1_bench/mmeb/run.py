@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ class TaskResult:
         scores: mode's name → figures.
         measured: every query's value in every way.
         lost: queries and candidates without a vector in some mode.
+        generated: generations of its queries and candidates.
+        valid: those of them that are whole; see ``Embedding.gen_valid``.
     """
 
     task: Task
@@ -62,14 +65,16 @@ class TaskResult:
     scores: Mapping[str, TaskScore]
     measured: Measured
     lost: int
+    generated: int = 0
+    valid: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as in JSON."""
         metric = self.task.metric
         modes = {
             name: {
-                metric: found.mean(metric),
-                "interval": found.interval(metric),
+                metric: None if found.lost else found.mean(metric),
+                "interval": None if found.lost else found.interval(metric),
                 "measures": {measure: found.mean(measure) for measure in found.values},
             }
             for name, found in self.scores.items()
@@ -84,6 +89,8 @@ class TaskResult:
             "candidates_in_rows": self.rows,
             "candidate_contents": self.contents,
             "lost": self.lost,
+            "generated": self.generated,
+            "valid": self.valid,
             "modes": modes,
         }
 
@@ -122,14 +129,24 @@ class Run:
 
     def averages(self, mode: str) -> list[Average]:
         """Returns "All", modalities, meta-tasks and splits in a mode; incomplete ones refuse their value."""
-        scores, halves = {}, {}
+        scores, intervals = {}, {}
         for one in self.results:
             found = one.scores.get(mode)
-            if found is not None:
-                low, high = found.interval(one.task.metric)
+            if found is not None and not found.lost:
                 scores[one.task.name] = found.mean(one.task.metric)
-                halves[one.task.name] = (high - low) / 2
-        return averages(scores, self.options.suite, halves)
+                intervals[one.task.name] = found.interval(one.task.metric)
+        return averages(scores, self.options.suite, intervals)
+
+    def validity(self) -> str:
+        """Returns how many generations are whole, in words; empty where nothing was generated."""
+        generated = sum(one.generated for one in self.results)
+        valid = sum(one.valid for one in self.results)
+        return f"{valid:,} of {generated:,} generations valid" if generated else ""
+
+    def failed(self) -> list[str]:
+        """Returns what could not be encoded, equal reasons as one line with their count."""
+        counts = Counter(self.failures)
+        return [why if count == 1 else f"{why} ({count} times)" for why, count in counts.items()]
 
     def findings(self) -> list[Finding]:
         """Returns what disc and gen have in common, and what is luck; see ``analysis``."""
@@ -150,7 +167,7 @@ class Run:
         """Returns all of it, as in JSON."""
         told = {
             mode.name: {
-                one.name: {"value": one.mean, "half": one.half, "tasks": len(one.tasks)}
+                one.name: {"value": one.mean, "interval": one.interval, "tasks": len(one.tasks)}
                 if one.complete
                 else {"refused": list(one.missing), "tasks": len(one.tasks)}
                 for one in self.averages(mode.name)
@@ -168,13 +185,19 @@ class Run:
         }
 
 
-def run_mmeb(options: Options, encoder: Encoder, progress: bool = False) -> Run:
+def run_mmeb(
+    options: Options,
+    encoder: Encoder,
+    progress: bool = False,
+    tell: Callable[[str], None] | None = None,
+) -> Run:
     """Returns what a run found, its files written.
 
     Args:
         options: what is asked for.
         encoder: what encodes.
         progress: whether to show bars.
+        tell: is given a line as each task begins, for logs, where there are no bars.
 
     Raises:
         UmeR1Error: nothing can be written, or the encoder cannot do what is asked.
@@ -185,8 +208,10 @@ def run_mmeb(options: Options, encoder: Encoder, progress: bool = False) -> Run:
     vectors = Vectors(encoder, options.encodings or options.out / "encodings", options.shard, progress)
     run = Run(options, make_stamp(encoder, options.protocol, **_asked(options)))
     with tqdm(options.tasks, desc="tasks", unit="task", disable=not progress) as bar:
-        for task in bar:
+        for number, task in enumerate(bar, 1):
             bar.set_postfix_str(task.name)
+            if tell is not None:
+                tell(f"task {number} of {len(options.tasks)}: {task.name}")
             try:
                 data = load_task(
                     task,
@@ -198,7 +223,7 @@ def run_mmeb(options: Options, encoder: Encoder, progress: bool = False) -> Run:
                 )
             except (UmeR1Error, OSError) as error:
                 _LOGGER.info("%s is skipped: %s", task.name, error)
-                run.skipped[task.name] = str(error)
+                run.skipped[task.name] = str(error).removeprefix(f"{task.name}: ")
                 continue
             one = TaskRun(Placed.of(data, vectors.contents), options, vectors)
             one.encode()
@@ -217,6 +242,7 @@ def _measure(run: Run, one: TaskRun) -> None:
     options, placed = run.options, one.placed
     done: dict[Mode, TaskScore] = {mode: one.measure(mode) for mode in options.modes}
     samples = one.samples()
+    generated, valid = one.validity()
     for mode, found in done.items():
         write_task(options.out / folder_of(mode), placed, found)
     run.results.append(
@@ -230,6 +256,8 @@ def _measure(run: Run, one: TaskRun) -> None:
             scores={mode.name: found for mode, found in done.items()},
             measured=one.analyse(done, samples),
             lost=one.lost(),
+            generated=generated,
+            valid=valid,
         )
     )
     run.cards += make_cards(one, done, samples, options.shown)
@@ -276,5 +304,6 @@ def _write(run: Run) -> None:
                 "num_data": one.queries,
             }
             for one in run.results
+            if not one.scores[mode.name].lost
         }
         write_summary(folder / "summary.json", metadata, measures)

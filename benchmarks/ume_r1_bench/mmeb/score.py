@@ -125,6 +125,11 @@ class TaskScore:
     rank: Values
     first: tuple[tuple[str, ...], ...]
 
+    @property
+    def lost(self) -> bool:
+        """Whether there is no query that ranked anything: then there is no figure either."""
+        return not any(self.first)
+
     def mean(self, name: str) -> float:
         """Returns a measure's mean over queries, in 0 to 1."""
         return float(self.values[name].mean()) if len(self.values[name]) else 0.0

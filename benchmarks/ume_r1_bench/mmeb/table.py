@@ -40,20 +40,28 @@ def _tasks(run: Run, modes: Sequence[str]) -> str:
 
 def _cell(one: TaskResult, mode: str) -> str:
     found = one.scores[mode]
+    if found.lost:
+        return "all lost"
     low, high = (100 * end for end in found.interval(one.task.metric))
     return f"{100 * found.mean(one.task.metric):.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _averages(run: Run, modes: Sequence[str]) -> str:
-    columns = [run.averages(mode) for mode in modes]
+    columns, asked = [run.averages(mode) for mode in modes], {task.name for task in run.options.tasks}
     lines = []
     for row in zip(*columns, strict=True):
-        if all(one.mean is None for one in row):
+        partial = not asked.issuperset(row[0].tasks)
+        if all(one.mean is None for one in row) or partial:
             continue
         cells = "".join(f"{_average(one):>24}" for one in row)
-        lines.append(f"{row[0].name:<36}{len(row[0].tasks):>6} tasks{'':>10}{cells}")
+        lines.append(f"{row[0].name:<36}{count_of(len(row[0].tasks), 'task'):>14}{'':>8}{cells}")
     refused = next((one for one in columns[0] if one.name == "All" and not one.complete), None)
-    if refused is not None:
+    if refused is not None and (left := [name for name in refused.tasks if name not in asked]):
+        lines.append(
+            f"averages over more than these tasks are left out: of {run.options.suite.name}'s "
+            f"{len(refused.tasks)} tasks {len(left)} were not asked for"
+        )
+    elif refused is not None:
         missing = ", ".join(refused.missing[:6]) + (", …" if len(refused.missing) > 6 else "")
         lines.append(
             f"All is refused: {len(refused.missing)} of {len(refused.tasks)} tasks are missing ({missing})"
@@ -64,8 +72,10 @@ def _averages(run: Run, modes: Sequence[str]) -> str:
 def _average(one: Average) -> str:
     if not one.complete:
         return "refused"
-    half = "" if one.half is None else f" ± {100 * one.half:.1f}"
-    return f"{100 * one.value:.1f}{half}"
+    if one.interval is None:
+        return f"{100 * one.value:.1f}"
+    low, high = (100 * end for end in one.interval)
+    return f"{100 * one.value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _notes(run: Run) -> str:
@@ -78,6 +88,8 @@ def _notes(run: Run) -> str:
         "points: hit@1 for image and video, ndcg_linear@5 for visdoc, with 95 % intervals",
         f"{duplicates}; each was encoded once",
     ]
+    if run.validity():
+        notes.append(run.validity())
     if run.estimated:
         notes.append("estimates: of some tasks not all queries were asked")
     return "\n".join(notes)
@@ -87,7 +99,7 @@ def _findings(title: str, found: Sequence[Finding]) -> str:
     lines = [title]
     for one in found:
         ends = f"[{one.low:+.1f}, {one.high:+.1f}]"
-        scope = f"{one.tasks} tasks, {one.queries} queries"
+        scope = f"{count_of(one.tasks, 'task')}, {one.queries} queries"
         lines.append(f"  {one.name:<18}{one.value:>7.1f}  {ends:<18}{one.about} ({scope})")
     return "\n".join(lines)
 
@@ -95,13 +107,21 @@ def _findings(title: str, found: Sequence[Finding]) -> str:
 def _troubles(run: Run) -> list[str]:
     out = []
     if run.skipped:
-        lines = [f"{len(run.skipped)} tasks could not be read:"]
+        lines = [f"{count_of(len(run.skipped), 'task')} could not be read:"]
         lines += [f"  {name}: {why}" for name, why in list(run.skipped.items())[:_MOST]]
         rest = len(run.skipped) - _MOST
         out.append("\n".join([*lines, *([f"  and {rest} more"] if rest > 0 else [])]))
     if run.failures:
-        lines = [f"{len(run.failures)} contents could not be encoded; their queries count as missed:"]
-        lines += [f"  {why}" for why in run.failures[:_MOST]]
-        rest = len(run.failures) - _MOST
+        failed = run.failed()
+        lines = [
+            f"{count_of(len(run.failures), 'content')} could not be encoded; their queries count as missed:"
+        ]
+        lines += [f"  {why}" for why in failed[:_MOST]]
+        rest = len(failed) - _MOST
         out.append("\n".join([*lines, *([f"  and {rest} more"] if rest > 0 else [])]))
     return out
+
+
+def count_of(number: int, what: str) -> str:
+    """Returns a count in words, such as ``1 task`` and ``2 tasks``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -66,18 +67,20 @@ class Tables:
         named = f"{self.hub.repo}{f' ({wanted})' if wanted else ''}, split {self.hub.split}"
         where = self.usual(config)
         if not self.online:
-            raise self._missing(where, named, "the hub was not asked")
+            raise self._missing(where, f"the hub was not asked for {named}", "or give --hub")
         try:
             yield from _hub_rows(self.hub.repo, wanted, self.hub.split, columns)
         except _hub_errors() as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise self._missing(where, named, first) from error
+            barred = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+            remedy = "or unset HF_HUB_OFFLINE and run again" if barred else "or try again later"
+            raise self._missing(where, f"the hub did not give {named}: {first}", remedy) from error
 
-    def _missing(self, where: Path, named: str, reason: str) -> DataMissing:
+    def _missing(self, where: Path, reason: str, remedy: str) -> DataMissing:
         message = (
-            f"{self.task.name}: no rows in {where} (or .jsonl), and the hub did not give {named}: {reason}. "
+            f"{self.task.name}: no rows in {where} (or .jsonl), and {reason}. "
             f"Copy them there: `hf download --repo-type dataset {self.hub.repo} --local-dir {self._home()}`, "
-            "or unset HF_HUB_OFFLINE and run again"
+            f"{remedy}"
         )
         return DataMissing(self.task.name, message, tables=[where])
 

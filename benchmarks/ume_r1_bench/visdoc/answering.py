@@ -15,7 +15,7 @@ from ume_r1_bench.visdoc.answer_metrics import UNANSWERABLE
 from ume_r1_bench.visdoc.corpus import Question
 from ume_r1_bench.visdoc.pages import Pages
 from ume_r1_rag.describe import printable
-from ume_r1_rag.errors import InputError, ServerUnavailable
+from ume_r1_rag.errors import InputError
 
 if TYPE_CHECKING:
     from ume_r1_trainer.endpoint import Answer, ChatEndpoint
@@ -50,15 +50,6 @@ class Request:
 
     question: str
     pages: tuple[str, ...]
-
-
-def check_endpoint(endpoint: ChatEndpoint) -> None:
-    """Raises ``ServerUnavailable`` unless the model answers: better now than after hours of indexing."""
-    from ume_r1_trainer.endpoint import user_message
-
-    answer = endpoint.ask([user_message("Reply with yes.")])
-    if answer.error is not None:
-        raise ServerUnavailable(f"{endpoint.model} at {endpoint.base_url} does not answer: {answer.error}")
 
 
 def gold_pages(question: Question) -> tuple[str, ...]:

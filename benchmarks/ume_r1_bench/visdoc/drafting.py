@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ume_r1_bench.visdoc.answering import check_endpoint
 from ume_r1_bench.visdoc.corpus import Corpus, Question, VisdocError, check_questions
 from ume_r1_bench.visdoc.pages import Pages
 from ume_r1_rag.errors import InputError
@@ -62,7 +61,7 @@ def draft(
     """
     from ume_r1_trainer.endpoint import user_message
 
-    check_endpoint(endpoint)
+    endpoint.check()
     documents = corpus.documents
     every = list(documents)
     count = min(limit or MOST, len(every))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ume_r1_bench.visdoc.answer_metrics import METRICS, score_answer
-from ume_r1_bench.visdoc.answering import Request, ask_with_pages, check_endpoint, gold_pages, judge
+from ume_r1_bench.visdoc.answering import Request, ask_with_pages, gold_pages, judge
 from ume_r1_bench.visdoc.configuration import Configuration
 from ume_r1_bench.visdoc.corpus import Corpus, Question, VisdocError, check_questions
 from ume_r1_bench.visdoc.decision import MARGIN, Decision, decide
@@ -78,7 +78,7 @@ def run_visdoc(
     """
     check_questions(corpus.questions, corpus.name)
     if endpoint is not None:
-        check_endpoint(endpoint)
+        endpoint.check()
     chosen = encoders.able(list(options.configs))
     work.mkdir(parents=True, exist_ok=True)
     outcomes, rankings = [], {}

@@ -22,7 +22,7 @@ from ume_r1_rag.cli.options import (
 from ume_r1_rag.cli.screen import clean
 
 if TYPE_CHECKING:
-    from ume_r1_bench.mmeb.reasoner import Reasoner
+    from ume_r1_bench.mmeb.reasoner import EndpointReasoner
     from ume_r1_bench.mmeb.run import Run
 
 EXAMPLES = """\b
@@ -149,7 +149,7 @@ def mmeb(
         from ume_r1_bench.mmeb.run import run_mmeb
         from ume_r1_bench.mmeb.suite import choose_tasks, find_suite
 
-        chosen = find_protocol(protocol)
+        chosen, thinker = find_protocol(protocol), _reasoner(reasoner, reasoner_model, out)
         given = Options(
             data=data,
             out=out,
@@ -171,13 +171,19 @@ def mmeb(
             official=official,
             shard=_shard(shard),
             shown=shown,
-            reasoner=_reasoner(reasoner, reasoner_model, out),
+            reasoner=thinker,
             online=hub,
         )
+        if thinker is not None and given.external:
+            thinker.check()
         encoder = load_encoder(
             model, preset or chosen.preset or "serving", batch_size=batch_size, run=running(backend, engine)
         )
-        run = run_mmeb(given, encoder, progress=sys.stderr.isatty())
+        shown = sys.stderr.isatty()
+        # A log gets a line a task instead of bars.
+        run = run_mmeb(
+            given, encoder, shown, None if shown else lambda line: typer.echo(clean(line), err=True)
+        )
     _tell(run, report)
 
 
@@ -241,7 +247,7 @@ def _shard(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _reasoner(url: str | None, model: str | None, out: Path) -> Reasoner | None:
+def _reasoner(url: str | None, model: str | None, out: Path) -> EndpointReasoner | None:
     if url is None and model is None:
         return None
     if url is None or model is None:

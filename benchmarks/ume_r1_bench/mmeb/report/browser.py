@@ -25,7 +25,13 @@ def browse(cards: Sequence[Card]) -> str:
     by_task: dict[str, list[Card]] = {}
     for card in cards:
         by_task.setdefault(card.task, []).append(card)
-    return "\n".join(_task(task, of) for task, of in by_task.items())
+    # Who opens the page sees the model at work first, and its flagged generations after that.
+    ordered = sorted(by_task.items(), key=lambda one: not any(map(_at_work, one[1])))
+    return "\n".join(_task(task, of) for task, of in ordered)
+
+
+def _at_work(card: Card) -> bool:
+    return card.case != "neither" and not any(one.issue for one in card.rankings)
 
 
 def _task(task: str, cards: Sequence[Card]) -> str:

@@ -35,7 +35,11 @@ def beside_published(run: Run) -> str:
         found = {one.name: one for one in run.averages(mode.name)}
         cells = {
             name: f"{100 * one.value:.1f}"
-            + (f"<small>±{100 * one.half:.1f}</small>" if one.half is not None else "")
+            + (
+                f"<small>{100 * one.interval[0]:.1f}…{100 * one.interval[1]:.1f}</small>"
+                if one.interval is not None
+                else ""
+            )
             if one.complete
             else '<span class="none" title="tasks are missing">–</span>'
             for name, one in found.items()
@@ -114,6 +118,9 @@ def tasks(run: Run) -> str:
 def _task(one: TaskResult, published: Sequence[PublishedRow]) -> str:
     metric, scale = one.task.metric, []
     for mode, found in one.scores.items():
+        if found.lost:
+            scale.append(f'<dt>{text(mode)}</dt><dd class="issue">all lost</dd><dd class="value">–</dd>')
+            continue
         value, (low, high) = 100 * found.mean(metric), found.interval(metric)
         scale.append(
             f"<dt>{text(mode)}</dt><dd>{bar(mode, value, 100 * low, 100 * high)}</dd>"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ume_r1_bench.mmeb.report.browser import browse
 from ume_r1_bench.mmeb.report.figures import beside_published, compared, passed, tasks
 from ume_r1_bench.mmeb.report.markup import text
+from ume_r1_bench.mmeb.table import count_of
 
 if TYPE_CHECKING:
     from ume_r1_bench.mmeb.run import Run
@@ -49,22 +50,24 @@ def _subtitle(run: Run) -> str:
     stamp = run.stamp
     queries = sum(one.queries for one in run.results)
     by_name, by_content = run.duplication()
+    valid = f" {run.validity()}." if run.validity() else ""
     kind = "an estimate from a part of the queries" if run.estimated else "all queries"
     return (
-        f"Protocol {stamp['protocol']['name']}, {len(run.results)} tasks, {queries} queries ({kind}), "
-        f"seed {stamp['seed']}, {stamp['measures']}. Points are hit@1 for image and video, linear NDCG@5 for "
-        f"visdoc. A candidate occurs {by_name:.1f} times by name and {by_content:.1f} times by content; each "
-        "was encoded once."
+        f"Protocol {stamp['protocol']['name']}, {count_of(len(run.results), 'task')}, {queries} queries "
+        f"({kind}), seed {stamp['seed']}, {stamp['measures']}. Points are hit@1 for image and video, linear "
+        f"NDCG@5 for visdoc. A candidate occurs {by_name:.1f} times by name and {by_content:.1f} times by "
+        f"content; each was encoded once.{valid}"
     )
 
 
 def _warning(run: Run) -> str:
     """Returns what could not be read, in short."""
-    lines = [f"{name}: {why}" for name, why in run.skipped.items()] + run.failures
+    lines = [f"{name}: {why}" for name, why in run.skipped.items()] + run.failed()
     if not lines:
         return ""
     shown = "".join(f"<li><bdi>{text(line)}</bdi></li>" for line in lines[:40])
-    told = f"{len(run.skipped)} tasks and {len(run.failures)} contents could not be read"
+    skipped, failed = count_of(len(run.skipped), "task"), count_of(len(run.failures), "content")
+    told = f"{skipped} and {failed} could not be read"
     return f'<details class="trouble"><summary class="issue">{told}</summary><ul>{shown}</ul></details>'
 
 
