@@ -128,12 +128,12 @@ def test_the_line_says_when_the_questions_are_too_few(report):
         return replace(report, outcomes=outcomes, decision=decide(values, costs, "anls")).line
 
     even, odd = [1.0, 0.0] * 20, [0.0, 1.0] * 20
-    few = "NOT DECIDABLE by anls with 40 questions (fewer than 368 cannot show that two are equal): cheap "
+    few = "NOT DECIDABLE by anls with 40 questions (to show two to be equal takes 368): cheap "
     assert line(even, odd).startswith(few + "is the cheapest and has the best mean")
     assert line(even, [1.0, *odd[1:]]).startswith(
         few + "is the cheapest that may be within 1 point of the best"
     )
-    assert re.search(r"About [\d,]+ questions would decide", line(even, odd))
+    assert re.search(r"About [\d,]+ questions would tell these two apart", line(even, odd))
     assert line([0.0] * 40, [1.0] * 40).startswith(
         "DECISION: dear is the best by anls (100.0), and no cheaper"
     )
@@ -206,7 +206,7 @@ def test_a_removed_pdf_leaves_the_index_and_a_changed_question_is_asked_anew(pap
     texts = [(line["text"], len(line["pages"])) for line in lines if "text" in line]
     assert texts == [("what?", 9), ("rent?", 6)]
     assert ranked[1].answerer is None
-    assert "by ndcg@5" in ranked[1].line
+    assert "disc is the only configuration: ndcg@5" in ranked[1].line
 
 
 def test_a_model_without_gen_is_measured_by_what_it_has(papers, tmp_path, make_encoder):
@@ -329,4 +329,6 @@ def test_the_command_refuses_what_does_not_go_together(papers, tmp_path):
     (tmp_path / "q.csv").write_text("question,file,pages\nwhat?,a.pdf,9\n", encoding="utf-8")
     done = run("--own", tmp_path, "--model", "nano", "--work", tmp_path / "w")
     assert done.exit_code == 1
-    assert "no question that can be measured" in done.output
+    assert (
+        "no question that can be measured: line 2 of q.csv: pages='9': a.pdf has pages 1 to 1" in done.output
+    )

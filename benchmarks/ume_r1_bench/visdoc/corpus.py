@@ -11,6 +11,9 @@ from pathlib import Path
 from ume_r1_rag.errors import InputError
 from ume_r1_rag.ingest.files import File
 
+_SHOWN = 5
+"""Failures that an error names."""
+
 
 class VisdocError(InputError):
     """A corpus or a questions file cannot be used."""
@@ -146,7 +149,9 @@ def usable(
     return kept, wrong, out
 
 
-def check_questions(questions: Sequence[Question], name: str) -> None:
-    """Raises ``VisdocError`` if there is nothing to ask."""
+def check_questions(questions: Sequence[Question], name: str, failures: Sequence[str] = ()) -> None:
+    """Raises ``VisdocError`` if there is nothing to ask, with the first of what was wrong."""
     if not questions:
-        raise VisdocError(f"{name} has no question that can be measured: see what was left out, and why")
+        why = "; ".join(failures[:_SHOWN])
+        more = f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
+        raise VisdocError(f"{name} has no question that can be measured{': ' if why else ''}{why}{more}")

@@ -70,7 +70,12 @@ class Report:
         if decision.chosen is None:
             return self._undecided(str(decision.open))
         chosen = decision.of(decision.chosen)
-        if chosen.name == decision.best:
+        if len(decision.candidates) == 1:
+            told = (
+                f"nothing to decide, as {chosen.name} is the only configuration: {decision.metric} "
+                f"{_percent(chosen.mean)}"
+            )
+        elif chosen.name == decision.best:
             told = (
                 f"{chosen.name} is the best by {decision.metric} ({_percent(chosen.mean)}), and no cheaper "
                 f"one is within {_points(decision.margin)}"
@@ -87,7 +92,7 @@ class Report:
     def _undecided(self, name: str) -> str:
         decision = self.decision
         least = least_questions(decision.margin)
-        few = f" (fewer than {least} cannot show that two are equal)" if decision.questions < least else ""
+        few = f" (to show two to be equal takes {least})" if decision.questions < least else ""
         against = decision.of(name).against
         needed = decision.needed
         count = "No number that is worth naming of" if needed is None else f"About {needed:,}"
@@ -101,7 +106,8 @@ class Report:
             stands = f"{name} is the cheapest that may be within {point} of the best ({decision.best})"
         return (
             f"NOT DECIDABLE by {decision.metric} with {decision.questions} questions{few}: {stands}.{told} "
-            f"{count} questions would decide, if the differences stay (80 % power). {self._cost(name)}"
+            f"{count} questions would tell these two apart, if the difference stays (80 % power). "
+            f"{self._cost(name)}"
         )
 
     def _difference(self, name: str, against: Difference) -> str:

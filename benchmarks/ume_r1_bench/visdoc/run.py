@@ -76,7 +76,7 @@ def run_visdoc(
         ServerUnavailable: the model that is to answer does not.
         VisdocError: there is nothing to ask, or to decide by.
     """
-    check_questions(corpus.questions, corpus.name)
+    check_questions(corpus.questions, corpus.name, corpus.failures)
     if endpoint is not None:
         endpoint.check()
     chosen = encoders.able(list(options.configs))
