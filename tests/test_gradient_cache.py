@@ -175,6 +175,38 @@ def test_gradients_are_the_full_batchs_on_ranks_and_under_zero(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_what_zero3_saves_is_what_its_optimizer_holds(
+    launch: Launch, made: Path, tmp_path: Path, ranks: int
+) -> None:
+    from safetensors.torch import load_file
+
+    from ume_r1_trainer import backbone
+
+    options = tmp_path / "options.json"
+    zero3 = config(
+        made, tmp_path / "o", deepspeed="zero3", holdout=0.5, eval_every=3, eval_batches=1, block_size=1
+    )
+    options.write_text(json.dumps(dataclasses.asdict(zero3)))
+    process = launch(ranks, Path(__file__).with_name("held_parameters.py"), options, tmp_path / "held")
+    printed, _ = process.communicate()
+    assert process.returncode == 0, printed[-3000:]
+    start, best, final = (
+        dict(backbone.load(tmp_path / "o" / name)[0].named_parameters())
+        for name in ("start", "best", "final")
+    )
+    for rank in range(ranks):
+        held = load_file(tmp_path / f"held/{rank}.safetensors")
+        assert len(held) == 45, "of every parameter"
+        assert held.keys() == final.keys() == start.keys() == best.keys()
+        for name, tensor in held.items():
+            assert torch.equal(tensor, final[name]), name
+    moved = {name for name, tensor in final.items() if not torch.equal(tensor, start[name])}
+    assert len(moved) > 40, "it was trained"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_adapters_checkpointing_bf16_and_evaluation_go_with_zero3(
     launch: Launch, made: Path, tmp_path: Path
 ) -> None:
@@ -194,7 +226,7 @@ def test_adapters_checkpointing_bf16_and_evaluation_go_with_zero3(
     code = tmp_path / "train.py"
     code.write_text("from ume_r1_rag.cli import main\nmain()\n")
     process = launch(
-        1, code, "train", "sft", "--recipe", recipe, "--model", start, "--data", made,
+        2, code, "train", "sft", "--recipe", recipe, "--model", start, "--data", made,
         "--output", tmp_path / "o", "--steps", 2,
     )  # fmt: skip
     printed, _ = process.communicate()
@@ -206,7 +238,7 @@ def test_adapters_checkpointing_bf16_and_evaluation_go_with_zero3(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("ranks", "engine"), [(1, ""), (2, ""), (2, "zero2")])
+@pytest.mark.parametrize(("ranks", "engine"), [(1, ""), (2, ""), (2, "zero2"), (2, "zero3")])
 def test_a_killed_run_goes_on_where_it_saved(
     launch: Launch, made: Path, tmp_path: Path, ranks: int, engine: str
 ) -> None:

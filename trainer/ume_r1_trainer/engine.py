@@ -51,7 +51,10 @@ class Engine(Protocol):
         """Reads what ``save`` wrote and returns its step, or None if there is nothing."""
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yields name and whole value of each parameter, one at a time; all ranks must ask."""
+        """Yields name and whole value of each parameter, one at a time.
+
+        Collective: all ranks must ask, equally often and to the end; one that asks more waits for ever.
+        """
 
 
 class PlainEngine:
@@ -182,18 +185,12 @@ class DeepspeedEngine:
         return int(client["step"])
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yields name and whole value of each parameter; one at a time, so that ZeRO-3's never meet.
+        """Yields name and whole value of each parameter; one at a time, so that ZeRO-3's never meet."""
+        import deepspeed
 
-        Of a parameter in parts each rank holds an equal share of the flat numbers, the last one padded.
-        """
-        # DeepSpeed adds attributes of its own.
-        named: Iterator[tuple[str, Any]] = self._net.named_parameters()
-        for name, parameter in named:
-            if not hasattr(parameter, "ds_tensor"):
+        for name, parameter in self._net.named_parameters():
+            with deepspeed.zero.GatheredParameters([parameter]):
                 yield name, parameter.detach()
-                continue
-            flat = self._ranks.gather(parameter.ds_tensor.detach().flatten())
-            yield name, flat[: parameter.ds_numel].view(parameter.ds_shape)
 
 
 def deepspeed_options(name: str, clip: float, bf16: bool, batch: int, ranks: Ranks) -> dict[str, Any]:

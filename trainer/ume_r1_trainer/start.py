@@ -97,12 +97,12 @@ class Start:
     def save(self, engine: Engine, directory: Path) -> None:
         """Writes what was learned as a checkpoint of its own; adapters also as such, in ``adapter``."""
         dtype = getattr(torch, self._config.save_dtype)
-        # All ranks hand in their parts; rank 0 alone keeps the whole.
-        state = {
-            name: tensor.to("cpu", dtype, copy=True) for name, tensor in engine.tensors() if self._ranks.first
-        }
-        for _ in engine.tensors() if not self._ranks.first else ():
-            pass
+        state: dict[str, torch.Tensor] = {}
+        # All ranks hand in their parts, and equally often: one more look by a rank that keeps nothing would
+        # wait for the others for ever. Rank 0 alone keeps the whole.
+        for name, tensor in engine.tensors():
+            if self._ranks.first:
+                state[name] = tensor.to("cpu", dtype, copy=True)
         if self._ranks.first:
             self._write(state, directory, dtype)
         self._ranks.barrier()
